@@ -1,0 +1,174 @@
+"""Turn the edited chapters into executed notebooks.
+
+Every page of the book is a pair: ``book/<chapter>.md`` is what people edit, ``book/<chapter>.ipynb`` is made from it here,
+executed from top to bottom in a fresh kernel and committed with its outputs. The rendered page and the regression test
+both read the notebook.
+
+    python book/execute.py                 execute every chapter whose source, package code or recorded results changed
+    python book/execute.py a3_trace ...    execute these chapters, changed or not
+    python book/execute.py --check         execute nothing; exit 1 and name the chapters that are stale
+
+A chapter is stale when its fingerprint, stored in the notebook, no longer matches: a hash of the chapter's cells, of the
+code (comments and docstrings apart) of every ``flatness`` module that it imports, directly or through others, and of
+the files under ``results/`` that it names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import os
+import re
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+BOOK = Path(__file__).resolve().parent
+ROOT = BOOK.parent
+PACKAGE = ROOT / "src" / "flatness"
+CELL_TIMEOUT_S = 900
+
+
+def chapters() -> list[str]:
+    """Names of all pages, in alphabetical order."""
+    return sorted(path.stem for path in BOOK.glob("*.md"))
+
+
+def source_notebook(chapter: str) -> nbformat.NotebookNode:
+    """The notebook that ``<chapter>.md`` describes, without outputs, with cell identifiers given by position."""
+    notebook = jupytext.read(BOOK / f"{chapter}.md")
+    notebook.metadata = nbformat.from_dict({"kernelspec": notebook.metadata["kernelspec"]})
+    for index, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{index:03d}"
+    return notebook
+
+
+def _bare_code(path: Path) -> str:
+    """The module's syntax tree without docstrings: what can change a result."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            node.body = body[1:]
+    return ast.dump(tree)
+
+
+def _module_path(name: str) -> Path | None:
+    """File of a ``flatness`` module given by its dotted name, or None if there is none."""
+    relative = Path(*name.split(".")[1:])
+    for path in (PACKAGE / relative / "__init__.py", PACKAGE / relative.with_suffix(".py") if relative.name else None):
+        if path is not None and path.is_file():
+            return path
+    return None
+
+
+def _imports(code: str, package: str = "") -> set[str]:
+    """Dotted names of the ``flatness`` modules that a piece of code imports (relative imports seen from ``package``)."""
+    found = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join(parts + ([node.module] if node.module else []))
+            found.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
+    return {name for name in found if name.split(".")[0] == "flatness"}
+
+
+def modules_used(code: str) -> list[str]:
+    """All ``flatness`` modules that ``code`` reaches through imports, sorted."""
+    queue, seen = _imports(code), set()
+    while queue:
+        name = queue.pop()
+        path = _module_path(name)
+        if path is None or name in seen:
+            continue
+        seen.add(name)
+        queue |= {".".join(name.split(".")[:depth]) for depth in range(1, name.count(".") + 1)}
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        queue |= _imports(path.read_text(encoding="utf-8"), package) - seen
+    return sorted(seen)
+
+
+def fingerprint(notebook: nbformat.NotebookNode) -> str:
+    """SHA-256 of everything that can change the chapter's outputs."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code" and not cell.source.startswith("%"))
+    digest = hashlib.sha256()
+    for cell in notebook.cells:
+        digest.update(f"{cell.cell_type}\0{cell.source}\0{sorted(cell.metadata.get('tags', []))}\0".encode())
+    modules = modules_used(code)
+    for name in modules:
+        digest.update(_bare_code(_module_path(name)).encode())
+    named = code + "".join(_module_path(name).read_text(encoding="utf-8") for name in modules)
+    for path in sorted((ROOT / "results").glob("*.*")):
+        if re.search(rf"\b{re.escape(path.stem)}\b", named):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def is_stale(chapter: str) -> bool:
+    """Whether the executed notebook is missing or does not belong to the present source, code and results."""
+    path = BOOK / f"{chapter}.ipynb"
+    if not path.is_file():
+        return True
+    return nbformat.read(path, as_version=4).metadata.get("fingerprint") != fingerprint(source_notebook(chapter))
+
+
+def execute(chapter: str) -> float:
+    """Run the chapter in a fresh kernel, write its notebook atomically and return the seconds it took.
+
+    Raises RuntimeError naming the cell if a cell fails or prints to stderr: a chapter shows no warnings.
+    """
+    notebook = source_notebook(chapter)
+    stamp = fingerprint(notebook)
+    start = time.perf_counter()
+    NotebookClient(notebook, timeout=CELL_TIMEOUT_S, record_timing=False, resources={"metadata": {"path": str(BOOK)}}).execute()
+    seconds = time.perf_counter() - start
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                raise RuntimeError(f"{chapter}, {cell['id']} printed to stderr:\n{output['text']}")
+    notebook.metadata = nbformat.from_dict({"kernelspec": notebook.metadata["kernelspec"], "fingerprint": stamp})
+    temporary = BOOK / f".{chapter}.ipynb.tmp"
+    nbformat.write(notebook, temporary)
+    os.replace(temporary, BOOK / f"{chapter}.ipynb")
+    return seconds
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Execute the chapters of the book.")
+    parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help="chapters to execute (default: the stale ones)")
+    parser.add_argument("--check", action="store_true", help="name the stale chapters and execute nothing")
+    parser.add_argument("--jobs", type=int, default=1, help="chapters executed side by side (default 1)")
+    options = parser.parse_args(arguments)
+    if unknown := sorted(set(options.chapters) - set(chapters())):
+        parser.error(f"no such chapter: {', '.join(unknown)}; the book has {', '.join(chapters())}")
+    todo = [Path(name).stem for name in options.chapters] or [name for name in chapters() if is_stale(name)]
+    if options.check:
+        print("\n".join(f"stale: {name}" for name in todo) or "every chapter is up to date")
+        return 1 if todo else 0
+    if not todo:
+        print(f"All {len(chapters())} pages are up to date; nothing to execute.")
+
+    def run(name: str) -> str | None:
+        print(f"executing {name} ...", flush=True)
+        try:
+            print(f"executed  {name} in {execute(name):.0f} s", flush=True)
+        except Exception as error:  # reported below, with the chapter's name, after the others have run
+            print(f"FAILED    {name}: {error}", file=sys.stderr, flush=True)
+            return name
+        return None
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        failed = [name for name in pool.map(run, todo) if name]
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

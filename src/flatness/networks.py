@@ -1,0 +1,149 @@
+"""Ensembles of ReLU networks held as batched tensors.
+
+An ensemble is M networks of one architecture. Layer l of all of them is one tensor of shape (M, d_l, d_{l-1}), so every
+operation on the ensemble is one batched matrix product, and a single network is an ensemble with M = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MLPEnsemble:
+    """M fully connected ReLU networks x -> W_L relu(... relu(W_1 x + b_1) ...) + b_L with common widths.
+
+    Attributes
+    ----------
+    weights : list of Tensor
+        ``weights[l]`` has shape (M, d_{l+1}, d_l): row j holds the incoming weights of unit j.
+    biases : list of Tensor, or None
+        ``biases[l]`` has shape (M, d_{l+1}); None for networks without biases.
+
+    Source: the architectures of Paper B, section 5; our chapter a3_trace.
+    """
+
+    weights: list[Tensor]
+    biases: list[Tensor] | None
+
+    def __post_init__(self) -> None:
+        if not self.weights:
+            raise ValueError("weights: expected at least one layer, got an empty list")
+        for layer, weight in enumerate(self.weights):
+            if weight.ndim != 3 or weight.shape[0] != self.weights[0].shape[0]:
+                raise ValueError(f"weights[{layer}]: expected shape (M, d_out, d_in) with M = {self.weights[0].shape[0]}, "
+                                 f"got {tuple(weight.shape)}")
+            if layer and weight.shape[2] != self.weights[layer - 1].shape[1]:
+                raise ValueError(f"weights[{layer}]: expected d_in = {self.weights[layer - 1].shape[1]}, the width of the "
+                                 f"layer before, got {weight.shape[2]}")
+        if self.biases is not None and [b.shape for b in self.biases] != [w.shape[:2] for w in self.weights]:
+            raise ValueError(f"biases: expected shapes {[tuple(w.shape[:2]) for w in self.weights]}, "
+                             f"got {[tuple(b.shape) for b in self.biases]}")
+
+    @classmethod
+    def from_seeds(cls, widths: Sequence[int], seeds: Sequence[int], *, bias: bool = True, device: str | torch.device = "cpu",
+                   dtype: torch.dtype = torch.float64) -> MLPEnsemble:
+        """One network per seed, initialised as PyTorch initialises ``nn.Sequential`` after ``torch.manual_seed(seed)``.
+
+        Weights and biases of a layer with d inputs are uniform on [-1/sqrt(d), 1/sqrt(d)], drawn on the CPU in float32 in
+        the order W_1, b_1, W_2, ... and then converted, so that every device and dtype starts from the same numbers.
+
+        >>> net = MLPEnsemble.from_seeds([4, 3, 2], seeds=[0, 1])
+        >>> _ = torch.manual_seed(1)
+        >>> bool((net.weights[0][1] == torch.nn.Linear(4, 3).weight).all())
+        True
+        """
+        widths = list(widths)
+        if len(widths) < 2 or any(not isinstance(width, int) or width < 1 for width in widths):
+            raise ValueError(f"widths: expected at least two positive integers, input first, got {widths}")
+        if not len(seeds):
+            raise ValueError("seeds: expected at least one seed, got none")
+        members = [_default_parameters(widths, int(seed), bias) for seed in seeds]
+        stacked = [torch.stack(parameter).to(device=device, dtype=dtype) for parameter in zip(*members, strict=True)]
+        return cls(stacked[0::2], stacked[1::2]) if bias else cls(stacked, None)
+
+    @property
+    def widths(self) -> list[int]:
+        """[d_0, ..., d_L]: input dimension, hidden widths, number of outputs."""
+        return [self.weights[0].shape[2], *(weight.shape[1] for weight in self.weights)]
+
+    @property
+    def device(self) -> torch.device:
+        return self.weights[0].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weights[0].dtype
+
+    def __len__(self) -> int:
+        """M, the number of networks."""
+        return self.weights[0].shape[0]
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> MLPEnsemble:
+        """The sub-ensemble of the networks at ``index`` (an int gives an ensemble of one)."""
+        index = [index] if isinstance(index, int) else index
+        return self.map(lambda parameter: parameter[index])
+
+    def map(self, function) -> MLPEnsemble:
+        """The ensemble with ``function`` applied to every parameter tensor."""
+        return MLPEnsemble([function(w) for w in self.weights],
+                           None if self.biases is None else [function(b) for b in self.biases])
+
+    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> MLPEnsemble:
+        """The same networks on another device, in another dtype, or both."""
+        return self.map(lambda parameter: parameter.to(device=device or self.device, dtype=dtype or self.dtype))
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Parameter blocks by name: W1, b1, W2, b2, ... in the order of the layers."""
+        blocks = {}
+        for layer, weight in enumerate(self.weights, start=1):
+            blocks[f"W{layer}"] = weight
+            if self.biases is not None:
+                blocks[f"b{layer}"] = self.biases[layer - 1]
+        return blocks
+
+    def preactivations(self, x: Tensor) -> list[Tensor]:
+        """z_1, ..., z_L for inputs ``x`` of shape (n, d_0), common to all networks, or (M, n, d_0): shapes (M, n, d_l).
+
+        z_L is the output. Raises ValueError if x has another dimension, TypeError if its dtype differs.
+        """
+        if x.ndim not in (2, 3) or x.shape[-1] != self.widths[0] or (x.ndim == 3 and x.shape[0] != len(self)):
+            raise ValueError(f"x: expected shape (n, {self.widths[0]}) or ({len(self)}, n, {self.widths[0]}), "
+                             f"got {tuple(x.shape)}")
+        if x.dtype != self.dtype:
+            raise TypeError(f"x: expected dtype {self.dtype}, that of the networks, got {x.dtype}")
+        hidden, result = x, []
+        for layer, weight in enumerate(self.weights):
+            hidden = hidden @ weight.mT
+            if self.biases is not None:
+                hidden = hidden + self.biases[layer][:, None]
+            result.append(hidden)
+            hidden = hidden.relu()
+        return result
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Outputs, shape (M, n, d_L)."""
+        return self.preactivations(x)[-1]
+
+    def features(self, x: Tensor, layer: int = -1) -> Tensor:
+        """Post-activation features of hidden layer ``layer``, counted as in a list (-1: the last), shape (M, n, d)."""
+        if len(self.weights) < 2:
+            raise ValueError("features: the networks have no hidden layer")
+        return self.preactivations(x)[:-1][layer].relu()
+
+
+def _default_parameters(widths: list[int], seed: int, bias: bool) -> list[Tensor]:
+    """W_1, b_1, W_2, ... of one network as ``nn.Linear`` draws them, float32 on the CPU."""
+    generator = torch.Generator().manual_seed(seed)
+    parameters = []
+    for fan_in, fan_out in zip(widths, widths[1:]):
+        weight = torch.empty(fan_out, fan_in, dtype=torch.float32)
+        parameters.append(torch.nn.init.kaiming_uniform_(weight, a=5**0.5, generator=generator))
+        if bias:
+            bound = fan_in**-0.5
+            parameters.append(torch.empty(fan_out, dtype=torch.float32).uniform_(-bound, bound, generator=generator))
+    return parameters
