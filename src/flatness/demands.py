@@ -1,0 +1,184 @@
+"""Models of what a parent task demands: random subsets S of a finite set U, in exact rational arithmetic.
+
+A policy with buffer B survives the demands S when S is contained in B. A *size law* ``(p_0, ..., p_u)``
+describes an exchangeable model (given its size, S is uniform among the subsets of that size); a *subset
+law*, an object array of shape ``(2**u,)`` over bitmasks, describes any model. Sources: Paper B (uniform
+and exchangeable demands); the general laws, the equivalence and the boundary are our chapter
+``b1_language``. The continuous models are in :mod:`flatness.point_demands`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import comb, prod
+
+import numpy as np
+
+from flatness.language import length, subset_sum
+
+MAX_UNSEEN = 22
+SizeLaw = tuple[Fraction, ...]
+
+
+def size_law(probabilities: Sequence) -> SizeLaw:
+    """A checked size law: nonnegative rationals that add up to one exactly.
+
+    >>> size_law(["1/2", 0, "1/2"])
+    (Fraction(1, 2), Fraction(0, 1), Fraction(1, 2))
+    """
+    law = tuple(Fraction(p) for p in probabilities)
+    if not law or any(p < 0 for p in law) or sum(law) != 1:
+        raise ValueError(f"probabilities must be nonnegative and add up to one exactly, got "
+                         + str([str(p) for p in law]))
+    return law
+
+
+def uniform_sizes(u: int) -> SizeLaw:
+    """S uniform over all ``2**u`` subsets: ``p_k = C(u, k) / 2**u``."""
+    return bernoulli_sizes(u, Fraction(1, 2))
+
+
+def bernoulli_sizes(u: int, q: Fraction | str) -> SizeLaw:
+    """Each element demanded independently with the same probability ``q``."""
+    q = _probability("q", q)
+    return size_law([comb(u, k) * q**k * (1 - q) ** (u - k) for k in range(u + 1)])
+
+
+def fixed_size(u: int, k: int) -> SizeLaw:
+    """Exactly ``k`` demands, uniformly among the subsets of that size."""
+    if not 0 <= k <= u:
+        raise ValueError(f"k must be between 0 and {u}, got {k}")
+    return size_law([int(j == k) for j in range(u + 1)])
+
+
+def mixture(weights: Sequence, laws: Sequence[SizeLaw]) -> SizeLaw:
+    """The mixture of size laws on the same U: ``weights[i]`` of ``laws[i]``."""
+    weights = size_law(weights)
+    if len(weights) != len(laws) or len({len(law) for law in laws}) != 1:
+        raise ValueError("give one weight for each law, all on a set U of the same size")
+    return size_law([sum(w * law[k] for w, law in zip(weights, laws)) for k in range(len(laws[0]))])
+
+
+def survival(law: SizeLaw, b: int) -> Fraction:
+    """P(S contained in B) for ``|B| = b`` under a size law: ``sum_k p_k C(b, k) / C(u, k)``.
+
+    For uniform demands this is ``2**b / 2**u``.
+
+    >>> survival(uniform_sizes(5), 3)
+    Fraction(1, 4)
+    """
+    law = size_law(law)
+    u = len(law) - 1
+    if not 0 <= b <= u:
+        raise ValueError(f"b must be between 0 and {u}, got {b}")
+    return sum((p * Fraction(comb(b, k), comb(u, k)) for k, p in enumerate(law)), Fraction(0))
+
+
+def separates(law: SizeLaw, b: int) -> bool:
+    """Whether survival at ``b`` is strictly above survival at all smaller sizes: ``P(1 <= |S| <= b) > 0``."""
+    return any(p > 0 for p in size_law(law)[1:b + 1])
+
+
+def subset_law(law: SizeLaw) -> np.ndarray:
+    """The size law spread over all subsets: an object array of Fractions, shape ``(2**u,)``."""
+    law = size_law(law)
+    u = _checked_size(len(law) - 1)
+    share = [p / comb(u, k) for k, p in enumerate(law)]
+    return np.array([share[k] for k in length(np.arange(1 << u))], dtype=object)
+
+
+def independent_demands(chances: Sequence) -> np.ndarray:
+    """Element i demanded independently with probability ``chances[i]``: a subset law, exchangeable only if
+    all are equal.
+
+    >>> [str(p) for p in independent_demands(["1/2", "1/3"])]
+    ['1/3', '1/3', '1/6', '1/6']
+    """
+    law = np.array([Fraction(1)], dtype=object)
+    for i in range(_checked_size(len(chances))):
+        q = _probability("chances", chances[i])
+        law = np.concatenate([law * (1 - q), law * q])
+    return law
+
+
+def point_mass(u: int, demands: int) -> np.ndarray:
+    """The parent demands exactly the subset with bitmask ``demands``, with certainty: a subset law."""
+    if not 0 <= demands < 1 << _checked_size(u):
+        raise ValueError(f"demands must be a bitmask over {u} elements, got {demands}")
+    law = np.full(1 << u, Fraction(0), dtype=object)
+    law[demands] = Fraction(1)
+    return law
+
+
+def coherent_demands(elements: np.ndarray) -> np.ndarray:
+    """S uniform over the subsets of U that are closed under completion within U: a subset law.
+
+    ``elements`` holds the statements of U as bitmasks over programs (see
+    :func:`flatness.tasks.unseen_masks`).
+    """
+    u = _checked_size(len(elements))
+    subsets = np.arange(1 << u)
+    closed = np.ones(1 << u, dtype=bool)
+    for i, x in enumerate(elements.tolist()):
+        above = sum(1 << j for j, y in enumerate(elements.tolist()) if y & x == x)
+        closed &= (subsets >> i & 1 == 0) | (subsets & above == above)
+    n_closed = int(np.count_nonzero(closed))
+    return np.where(closed, Fraction(1, n_closed), Fraction(0))
+
+
+def survival_independent(chances: Sequence, buffer: int) -> Fraction:
+    """P(S contained in B) for independent demands: the product of ``1 - chances[i]`` over i outside B."""
+    return prod((1 - _probability("chances", q) for i, q in enumerate(chances) if not buffer >> i & 1),
+                start=Fraction(1))
+
+
+def survival_by_enumeration(law: np.ndarray, buffer: int) -> Fraction:
+    """P(S contained in B) under a subset law, by looking at each of the ``2**u`` possible demands in turn."""
+    subsets = np.arange(len(_checked_law(law)))
+    return sum(law[subsets & ~buffer == 0].tolist(), Fraction(0))
+
+
+def survival_table(law: np.ndarray) -> np.ndarray:
+    """P(S contained in B) for every subset B of U at once, shape ``(2**u,)``: a subset sum over the law."""
+    return subset_sum(_checked_law(law))
+
+
+def law_from_survival(table: np.ndarray) -> np.ndarray:
+    """The subset law with this survival table: Moebius inversion, inverse of :func:`survival_table`."""
+    law = np.array(table, dtype=object)
+    for i in range(law.size.bit_length() - 1):
+        halves = law.reshape(-1, 2, 1 << i)
+        halves[:, 1] -= halves[:, 0]
+    return law
+
+
+def is_exchangeable(law: np.ndarray) -> bool:
+    """Whether the probability of a subset depends on its size alone."""
+    sizes = length(np.arange(len(_checked_law(law))))
+    return all(len(set(law[sizes == k].tolist())) == 1 for k in range(int(sizes.max()) + 1))
+
+
+def count_survivors(u: int, buffer: int) -> int:
+    """Number of subsets S of U contained in ``buffer``, counted by looking at all ``2**u`` of them."""
+    subsets = np.arange(1 << _checked_size(u))
+    return int(np.count_nonzero(subsets & ~buffer == 0))
+
+
+def _probability(name: str, value: Fraction | str | int) -> Fraction:
+    value = Fraction(value)
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+    return value
+
+
+def _checked_size(u: int) -> int:
+    if not 0 <= u <= MAX_UNSEEN:
+        raise ValueError(f"subset laws are enumerated for at most {MAX_UNSEEN} unseen statements, got {u}")
+    return u
+
+
+def _checked_law(law: np.ndarray) -> np.ndarray:
+    if law.dtype != object or law.ndim != 1 or law.size & (law.size - 1) or sum(law.tolist()) != 1:
+        raise ValueError("a subset law is an object array of shape (2**u,) that adds up to one exactly")
+    return law
