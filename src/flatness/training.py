@@ -104,31 +104,32 @@ def train(networks: MLPEnsemble, x: Tensor, y: Tensor, sgd: SGD, orders: Sequenc
         stop = (hit >= sgd.stop_accuracy) | ~finite | (epoch == sgd.max_epochs)
         if stop.any():
             leaving = MLPEnsemble([w[stop] for w in (first.weight(), *weights)],
-                                  biases and [b[stop] for b in (first.bias(), *biases)])
+                                  None if biases is None else [b[stop] for b in (first.bias(), *biases)])
             state = zip(hit[stop].tolist(), loss[stop].tolist(), finite[stop].tolist(), strict=True)
             for row, (member, values) in enumerate(zip(running[stop.cpu()].tolist(), state, strict=True)):
                 finished[member] = (leaving[row], epoch, *values)
             running = running[~stop.cpu()]
             first.keep(~stop)
-            weights, biases = [w[~stop] for w in weights], biases and [b[~stop] for b in biases]
+            weights, biases = [w[~stop] for w in weights], None if biases is None else [b[~stop] for b in biases]
         if on_check:
             on_check(epoch, len(running))
         if not len(running):
             break
     members, epochs, hit, loss, finite = zip(*(finished[m] for m in range(len(networks))), strict=True)
     joined = MLPEnsemble([torch.cat(parts) for parts in zip(*(m.weights for m in members), strict=True)],
-                         biases and [torch.cat(parts) for parts in zip(*(m.biases for m in members), strict=True)])
-    return Trained(joined, torch.tensor(epochs), torch.tensor(hit), torch.tensor(loss), ~torch.tensor(finite))
+                         None if biases is None else
+                         [torch.cat(parts) for parts in zip(*(m.biases for m in members), strict=True)])
+    return Trained(joined, torch.tensor(epochs), torch.tensor(hit, dtype=torch.float64), torch.tensor(loss, dtype=torch.float64),
+                   ~torch.tensor(finite))
 
 
 def _step(first, weights: list[Tensor], biases: list[Tensor] | None, batch: Tensor, targets: Tensor, lr: float) -> None:
     """One SGD step on the batch of indices (M, B): forward, backward by hand, update in place."""
-    hidden = [first.preactivation(batch).relu_()]
+    z, hidden = first.preactivation(batch), []
     for layer, weight in enumerate(weights):
-        z = hidden[-1] @ weight.mT if biases is None else torch.baddbmm(biases[layer][:, None], hidden[-1], weight.mT)
-        hidden.append(z.relu_() if layer < len(weights) - 1 else z)
-    delta = (hidden.pop().softmax(-1) if weights else hidden[0].softmax(-1)) - targets[batch]
-    delta = delta / batch.shape[1]
+        hidden.append(z.relu_())
+        z = z @ weight.mT if biases is None else torch.baddbmm(biases[layer][:, None], z, weight.mT)
+    delta = (z.softmax(-1) - targets[batch]) / batch.shape[1]
     for layer in reversed(range(len(weights))):
         below = (delta @ weights[layer]).mul_(hidden[layer] > 0)
         weights[layer].baddbmm_(delta.mT, hidden[layer], alpha=-lr)

@@ -1,0 +1,54 @@
+# Two commands do everything:   make book   make test
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# CHAPTER=b6 restricts `make test` and `make execute` to chapters whose name starts with b6.
+CHAPTER ?=
+JOBS    ?= 2
+
+# Worker processes share the cores, so each computes with one thread; results do not depend on it.
+export OMP_NUM_THREADS ?= 1
+export PYTHONWARNINGS  ?= default
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+export JUPYTER_PLATFORM_DIRS := 1
+
+.PHONY: book test execute benchmarks clean help
+
+help:
+	@echo "make book         set up, execute the chapters that changed, render _build/html/index.html"
+	@echo "make test         set up, run unit tests, doctests and the regression test of every chapter"
+	@echo "make test CHAPTER=b6   only the regression test of the chapters whose name starts with b6"
+	@echo "make execute      execute the chapters that changed (CHAPTER=name: that one, changed or not)"
+	@echo "make benchmarks   comparisons with peers, printed as ratios"
+	@echo "make clean        remove the environment and the rendered book"
+
+$(READY): requirements.txt pyproject.toml
+	@echo "== setting up the environment in $(VENV) (about two minutes the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+execute: $(READY)
+	@$(BIN)/python book/execute.py --jobs $(JOBS) $(if $(CHAPTER),$(basename $(notdir $(wildcard book/$(CHAPTER)*.md))))
+
+book:
+	@start=$$(date +%s); $(MAKE) --no-print-directory execute && \
+	echo "== rendering, warnings are errors" && \
+	$(BIN)/jupyter-book build . -W -n --keep-going --quiet && \
+	echo "== the book is at $(CURDIR)/_build/html/index.html ($$(( $$(date +%s) - start )) s)"
+
+test: $(READY)
+	@start=$$(date +%s); \
+	echo "== $(if $(CHAPTER),chapters $(CHAPTER)*: every cell re-executed and compared,unit tests, doctests, and every cell of every chapter re-executed and compared)" && \
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 900 \
+	    $(if $(CHAPTER),$(wildcard book/$(CHAPTER)*.ipynb),tests src book) && \
+	echo "== all passed ($$(( $$(date +%s) - start )) s)"
+
+benchmarks: $(READY)
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) _build .pytest_cache .hypothesis

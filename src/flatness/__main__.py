@@ -1,0 +1,25 @@
+"""Command line: ``python -m flatness fetch|list|show|run``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Dispatch to the command; every command has its own ``--help``."""
+    from flatness import fetch
+    from flatness.experiments import runner
+
+    commands = {"fetch": fetch.main, "list": runner.main_list, "show": runner.main_show, "run": runner.main_run}
+    parser = argparse.ArgumentParser(prog="python -m flatness", description="Flat or Weak?, from the command line.",
+                                     epilog="fetch: download the full image data; list: the experiments; "
+                                            "show NAME: a recorded result; run NAME: run and record an experiment")
+    parser.add_argument("command", choices=commands)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    options = parser.parse_args(arguments)
+    return commands[options.command](options.arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

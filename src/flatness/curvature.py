@@ -1,0 +1,151 @@
+"""The trace of the Hessian of the training loss: exact, block by block, and estimated.
+
+For a ReLU network every output is piecewise linear in each single parameter, so away from kinks the second derivative
+of the output in one parameter is zero and the trace of the Hessian is that of the Gauss-Newton matrix, whatever the loss
+and whether or not the network interpolates (our chapter a3_trace has the proof).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flatness.networks import MLPEnsemble
+
+LOSSES = ("cross_entropy", "square")
+
+
+@dataclass(frozen=True)
+class BlockTrace:
+    """Trace of the Hessian per network and its split over parameter blocks.
+
+    ``blocks`` maps W1, b1, W2, ... to tensors of shape (M,); ``total`` is their sum.
+    """
+
+    blocks: dict[str, Tensor]
+
+    @property
+    def total(self) -> Tensor:
+        return torch.stack(list(self.blocks.values())).sum(0)
+
+
+@dataclass(frozen=True)
+class TraceEstimate:
+    """Monte Carlo estimate of a trace: mean and standard error over probes, shape (M,), and the samples (M, probes)."""
+
+    estimate: Tensor
+    standard_error: Tensor
+    samples: Tensor
+
+
+def hessian_trace(networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entropy",
+                  max_bytes: int = 256 * 2**20) -> BlockTrace:
+    """Exact trace of the Hessian of the mean training loss, for every network and parameter block.
+
+    The loss is L = (1/n) sum_i l(f(x_i), y_i) with l the cross-entropy in nats, or |f - y|^2 / 2 for ``loss="square"``.
+    Its trace does not depend on the labels:
+
+        Tr_{W_l} = (1/n) sum_i |h_{l-1}(x_i)|^2 |J_l(x_i) S(x_i)|_F^2,     Tr_{b_l} = (1/n) sum_i |J_l(x_i) S(x_i)|_F^2,
+
+    where h_{l-1} is the layer's input, J_l = (d f / d z_l)^T of shape (d_l, K) comes by backpropagation, and S S^T is the
+    Hessian of l in f: S = (I - p 1^T) diag(sqrt p) with softmax p, or S = I. At a kink (z = 0) the derivative of ReLU is
+    taken as 0.
+
+    Parameters
+    ----------
+    x : (n, d_0), shared by the networks, or (M, n, d_0).
+    max_bytes : bound on the backpropagated tensor; inputs are processed in chunks that respect it.
+
+    Source: our chapter a3_trace. Raises ValueError for an unknown loss, wrong shapes or non-finite inputs.
+
+    For a linear classifier with zero weights p is uniform, and the trace is (1 - 1/K) (mean |x|^2 + 1):
+
+    >>> net = MLPEnsemble([torch.zeros(1, 4, 2)], [torch.zeros(1, 4)])
+    >>> hessian_trace(net, torch.tensor([[3.0, 4.0]])).total
+    tensor([19.5000])
+    """
+    _check(networks, x, loss)
+    n, outputs = x.shape[-2], networks.widths[-1]
+    widest = max([outputs, *networks.widths[1:-1]])
+    chunk = max(1, max_bytes // (len(networks) * outputs * widest * x.element_size()))
+    sums = {name: x.new_zeros(len(networks)) for name in networks.parameters()}
+    for start in range(0, n, chunk):
+        _add_chunk(sums, networks, x[..., start:start + chunk, :], loss)
+    return BlockTrace({name: value / n for name, value in sums.items()})
+
+
+def _add_chunk(sums: dict[str, Tensor], networks: MLPEnsemble, x: Tensor, loss: str) -> None:
+    """Add the summed contributions of the inputs x to every block."""
+    z = networks.preactivations(x)
+    inputs = [x.expand(len(networks), *x.shape[-2:]), *(value.relu() for value in z[:-1])]
+    back = output_factor(z[-1], loss)  # rows: the columns of S, shape (M, n, K, K)
+    for layer in reversed(range(len(z))):
+        energy = back.square().sum((-1, -2))  # |J_l S|_F^2, shape (M, n)
+        sums[f"W{layer + 1}"] += (inputs[layer].square().sum(-1) * energy).sum(-1)
+        if networks.biases is not None:
+            sums[f"b{layer + 1}"] += energy.sum(-1)
+        if layer:
+            size = back.shape
+            back = (back.reshape(size[0], -1, size[-1]) @ networks.weights[layer]).reshape(*size[:-1], -1)
+            back.mul_((z[layer - 1] > 0)[:, :, None])
+
+
+def output_factor(outputs: Tensor, loss: str) -> Tensor:
+    """S^T with S S^T = Hessian of the loss in the outputs: shape (..., K, K) for outputs (..., K).
+
+    >>> root = output_factor(torch.tensor([0.0, 0.0]), "cross_entropy")
+    >>> root.T @ root
+    tensor([[ 0.2500, -0.2500],
+            [-0.2500,  0.2500]])
+    """
+    identity = torch.eye(outputs.shape[-1], dtype=outputs.dtype, device=outputs.device)
+    if loss == "square":
+        return identity.expand(*outputs.shape, outputs.shape[-1]).clone()
+    p = outputs.softmax(-1)
+    return p.sqrt()[..., None] * (identity - p[..., None, :])
+
+
+def mean_loss(networks: MLPEnsemble, x: Tensor, y: Tensor, loss: str = "cross_entropy") -> Tensor:
+    """Mean training loss of every network, shape (M,): cross-entropy (y: (n,) classes) or half squared error (y: (n, K))."""
+    outputs = networks(x)
+    if loss == "square":
+        return (outputs - y).square().sum(-1).mean(-1) / 2
+    return outputs.log_softmax(-1).gather(-1, y.expand(len(outputs), -1)[..., None])[..., 0].neg().mean(-1)
+
+
+def hutchinson_trace(networks: MLPEnsemble, x: Tensor, y: Tensor, *, probes: int, generator: torch.Generator,
+                     loss: str = "cross_entropy") -> TraceEstimate:
+    """Hutchinson's unbiased estimate of the same trace from ``probes`` Rademacher vectors per network.
+
+    Each sample is v^T H v with independent signs v, its variance 2 sum_{a != b} H_ab^2. The standard error is the sample
+    standard deviation over sqrt(probes), so at least two probes are needed. One pass of double backpropagation serves all
+    networks, because their losses share no parameter. ``generator`` lives on the CPU; the same seed draws the same signs on
+    every device.
+
+    Source: Hutchinson (1990); Paper B, section 5 (50 or 30 probes).
+    """
+    _check(networks, x, loss)
+    if probes < 2:
+        raise ValueError(f"probes: expected at least 2, for a standard error, got {probes}")
+    blocks = [block.detach().requires_grad_() for block in networks.parameters().values()]
+    step = 1 if networks.biases is None else 2
+    leaves = MLPEnsemble(blocks[0::step], None if networks.biases is None else blocks[1::2])
+    gradients = torch.autograd.grad(mean_loss(leaves, x, y, loss).sum(), blocks, create_graph=True)
+    samples = []
+    for _ in range(probes):
+        signs = [(torch.randint(0, 2, block.shape, generator=generator) * 2 - 1).to(block) for block in blocks]
+        products = torch.autograd.grad(gradients, blocks, signs, retain_graph=True)
+        samples.append(sum((v * hv).flatten(1).sum(1) for v, hv in zip(signs, products, strict=True)))
+    drawn = torch.stack(samples, dim=1)
+    return TraceEstimate(drawn.mean(1), drawn.std(1) / probes**0.5, drawn)
+
+
+def _check(networks: MLPEnsemble, x: Tensor, loss: str) -> None:
+    if loss not in LOSSES:
+        raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
+    if x.ndim not in (2, 3) or not x.shape[-2]:
+        raise ValueError(f"x: expected shape (n, {networks.widths[0]}) with n >= 1, got {tuple(x.shape)}")
+    if x.device.type != "meta" and not x.isfinite().all():
+        raise ValueError("x: expected finite values only")

@@ -1,0 +1,103 @@
+"""Recorded results: a configuration, a table, and where they came from, in one small JSON file.
+
+A record is never used for another configuration than the one it was made with, and never half written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+_KEYS = ("name", "config", "table", "summary", "provenance")
+
+
+class RecordError(ValueError):
+    """A record is missing, malformed, or belongs to another configuration."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A recorded experiment: ``table`` has one row per unit of the experiment, ``summary`` the derived numbers."""
+
+    name: str
+    config: dict[str, Any]
+    table: pd.DataFrame
+    summary: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+def provenance(*, device: str | torch.device, seconds: float, data: dict[str, str] | None = None) -> dict[str, Any]:
+    """Versions, machine, device, wall time in seconds, date, and the SHA-256 of every data file used."""
+    packages = {name: version(name) for name in ("flatness", "torch", "numpy", "scipy", "highspy")}
+    return {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "seconds": round(seconds, 1), "device": str(device),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores", "python": platform.python_version(),
+            "system": sys.platform, "packages": packages, "data": data or {}}
+
+
+def plain_config(config: Any) -> dict[str, Any]:
+    """A configuration (frozen dataclass or dict) as plain JSON values, tuples turned into lists."""
+    values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)
+    return json.loads(json.dumps(values, sort_keys=True))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` to a temporary file beside ``path``, flush it to disk, then rename it over ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def save_record(name: str, config: Any, table: pd.DataFrame, summary: dict[str, Any], origin: dict[str, Any],
+                folder: Path = RESULTS) -> Path:
+    """Write ``<folder>/<name>.json`` atomically and return its path. ``origin`` comes from ``provenance``."""
+    columns = {column: table[column].tolist() for column in table.columns}
+    content = {"name": name, "config": plain_config(config), "table": columns, "summary": summary, "provenance": origin}
+    path = Path(folder) / f"{name}.json"
+    text = json.dumps(content, indent=None, separators=(",", ":"), allow_nan=True).replace('],"', '],\n"').replace('},"', '},\n"')
+    write_atomically(path, text + "\n")
+    return path
+
+
+def load_record(name: str, config: Any | None = None, folder: Path = RESULTS) -> Record:
+    """Read a record; with ``config``, insist that it was made with that configuration.
+
+    Raises RecordError naming the file if it is missing, is not a record, or differs from ``config`` (naming the entries).
+    """
+    path = Path(folder) / f"{name}.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.stem for p in Path(folder).glob("*.json"))) or "none"
+        raise RecordError(f"{path}: no such record (recorded: {known})") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise RecordError(f"{path}: not a record ({error})") from None
+    if not isinstance(content, dict) or any(key not in content for key in _KEYS):
+        raise RecordError(f"{path}: not a record (expected the entries {', '.join(_KEYS)})")
+    table = content["table"]
+    if not isinstance(table, dict) or not all(isinstance(c, list) for c in table.values()) or len({len(c) for c in table.values()}) > 1:
+        raise RecordError(f"{path}: not a record (the table's columns must be lists of one length)")
+    if config is not None and content["config"] != (wanted := plain_config(config)):
+        different = sorted(key for key in wanted.keys() | content["config"].keys()
+                           if wanted.get(key) != content["config"].get(key))
+        raise RecordError(f"{path}: recorded for another configuration (differs in {', '.join(different)})")
+    return Record(content["name"], content["config"], pd.DataFrame(table), content["summary"], content["provenance"])

@@ -1,0 +1,125 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flatness.curvature import hessian_trace, hutchinson_trace, mean_loss, output_factor
+from flatness.networks import MLPEnsemble
+from flatness.training import SGD, order_generators, train
+
+
+def dense_block_traces(net, x, y, loss):
+    """Trace of every diagonal block of the dense autograd Hessian of one network, in float64."""
+    blocks = [block.detach() for block in net.parameters().values()]
+    step = 1 if net.biases is None else 2
+
+    def total(*parts):
+        return mean_loss(MLPEnsemble(list(parts[0::step]), None if step == 1 else list(parts[1::2])), x, y, loss).sum()
+
+    hessian = torch.autograd.functional.hessian(total, tuple(blocks))
+    return {name: hessian[i][i].reshape(blocks[i].numel(), -1).trace() for i, name in enumerate(net.parameters())}
+
+
+def problem(seed, loss, n=6, widths=(5, 4, 3, 3)):
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, widths[0], generator=g, dtype=torch.float64)
+    y = torch.randint(0, widths[-1], (n,), generator=g)
+    return x, torch.randn(n, widths[-1], generator=g, dtype=torch.float64) if loss == "square" else y
+
+
+@given(seed=st.integers(0, 10**6), loss=st.sampled_from(["cross_entropy", "square"]), bias=st.booleans(),
+       depth=st.integers(1, 3))
+def test_equals_the_dense_hessian(seed, loss, bias, depth):
+    widths = (5, 4, 4, 3)[:depth] + (3,)
+    net = MLPEnsemble.from_seeds(widths, [seed, seed + 1], bias=bias)
+    x, y = problem(seed, loss, widths=widths)
+    exact = hessian_trace(net, x, loss=loss)
+    for m in range(2):
+        for name, value in dense_block_traces(net[m], x, y, loss).items():
+            assert exact.blocks[name][m].item() == pytest.approx(value.item(), rel=1e-10, abs=1e-14)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_equals_the_dense_hessian_after_training(bias):
+    x, y = problem(3, "cross_entropy", n=30)
+    net = train(MLPEnsemble.from_seeds((5, 4, 3, 3), [0, 1], bias=bias), x, y, SGD(8, 0.2, max_epochs=200),
+                order_generators([0, 1])).networks
+    exact = hessian_trace(net, x)
+    for m in range(2):
+        dense = dense_block_traces(net[m], x, y, "cross_entropy")
+        for name, value in dense.items():
+            assert exact.blocks[name][m].item() == pytest.approx(value.item(), rel=1e-10, abs=1e-14)
+        assert exact.total[m].item() == pytest.approx(sum(dense.values()).item(), rel=1e-10)
+
+
+def test_analytic_one_hidden_unit():
+    """f = a relu(w x) on x = 1, 2 and -1 with square loss: Tr = mean(w^2 x_+^2) + mean(a^2 x_+^2)."""
+    net = MLPEnsemble([torch.tensor([[[3.0]]]), torch.tensor([[[2.0]]])], None)
+    trace = hessian_trace(net, torch.tensor([[1.0], [2.0], [-1.0]]), loss="square")
+    assert trace.blocks["W1"].item() == pytest.approx(4 * 5 / 3) and trace.blocks["W2"].item() == pytest.approx(9 * 5 / 3)
+
+
+def test_zero_derivative_at_a_kink():
+    net = MLPEnsemble([torch.tensor([[[0.0]]]), torch.tensor([[[2.0]]])], None)
+    assert hessian_trace(net, torch.tensor([[1.0]]), loss="square").total.item() == 0
+
+
+@pytest.mark.parametrize("max_bytes", [1, 5000, 2**28])
+def test_chunks_do_not_matter(max_bytes):
+    net, (x, _) = MLPEnsemble.from_seeds((5, 4, 3, 3), [0, 1, 2]), problem(1, "cross_entropy", n=50)
+    torch.testing.assert_close(hessian_trace(net, x, max_bytes=max_bytes).total, hessian_trace(net, x).total, rtol=1e-13, atol=0)
+
+
+def test_inputs_per_network():
+    net = MLPEnsemble.from_seeds((5, 4, 3, 3), [0, 1])
+    x = torch.stack([problem(seed, "square")[0] for seed in range(2)])
+    together = hessian_trace(net, x).total
+    for m in range(2):
+        torch.testing.assert_close(together[m], hessian_trace(net[m], x[m]).total[0], rtol=1e-13, atol=0)
+
+
+@given(st.integers(0, 10**6))
+def test_labels_do_not_matter_and_trace_is_nonnegative(seed):
+    net, (x, y) = MLPEnsemble.from_seeds((5, 4, 3, 3), [seed]), problem(seed, "cross_entropy")
+    other = (y + 1) % 3
+    mine, theirs = (sum(dense_block_traces(net, x, labels, "cross_entropy").values()) for labels in (y, other))
+    assert mine.item() == pytest.approx(theirs.item(), rel=1e-10)
+    assert all((block >= 0).all() for block in hessian_trace(net, x).blocks.values())
+
+
+def test_output_factor_survives_saturation():
+    root = output_factor(torch.tensor([[800.0, 0.0, -800.0]], dtype=torch.float64), "cross_entropy")
+    assert root.isfinite().all() and root.abs().max() == 0
+
+
+def test_hutchinson_is_unbiased_with_an_honest_error():
+    net, (x, y) = MLPEnsemble.from_seeds((5, 4, 3, 3), range(40)), problem(0, "cross_entropy", n=20)
+    estimate = hutchinson_trace(net, x, y, probes=100, generator=torch.Generator().manual_seed(0))
+    z = (estimate.estimate - hessian_trace(net, x).total) / estimate.standard_error
+    assert estimate.samples.shape == (40, 100)
+    assert abs(z.mean().item()) < 4 / 40**0.5 and 0.6 < z.std().item() < 1.5
+    torch.testing.assert_close(estimate.standard_error, estimate.samples.std(1) / 10)
+
+
+def test_hutchinson_with_one_parameter_is_exact():
+    net = MLPEnsemble([torch.tensor([[[3.0]]])], None)
+    x, y = torch.tensor([[2.0]]), torch.tensor([[1.0]])
+    estimate = hutchinson_trace(net, x, y, probes=2, generator=torch.Generator().manual_seed(0), loss="square")
+    assert estimate.estimate.item() == 4.0 and estimate.standard_error.item() == 0.0
+
+
+def test_runs_on_the_device_it_is_given():
+    net = MLPEnsemble.from_seeds((5, 4, 3, 3), [0, 1], device="meta", dtype=torch.float32)
+    trace = hessian_trace(net, torch.empty(6, 5, device="meta"))
+    assert trace.total.device.type == "meta" and trace.total.shape == (2,)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda net, x: hessian_trace(net, x, loss="hinge"), "loss: expected one of"),
+    (lambda net, x: hessian_trace(net, x[:0]), "x: expected shape"),
+    (lambda net, x: hessian_trace(net, x * torch.nan), "finite"),
+    (lambda net, x: hutchinson_trace(net, x, None, probes=1, generator=torch.Generator()), "probes"),
+])
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(MLPEnsemble.from_seeds((5, 3), [0]), torch.ones(4, 5, dtype=torch.float64))

@@ -1,0 +1,74 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from flatness.ranks import correlation_table, fisher_interval, partial_spearman, spearman
+
+
+def correlated(rho, n, rng):
+    x = rng.standard_normal(n)
+    return x, rho * x + np.sqrt(1 - rho**2) * rng.standard_normal(n)
+
+
+@given(st.integers(0, 10**6))
+def test_invariant_under_increasing_maps(seed):
+    x, y = correlated(0.4, 30, np.random.default_rng(seed))
+    a, b = spearman(x, y, seed=1, resamples=50), spearman(np.exp(x), y**3, seed=1, resamples=50)
+    assert a.rho == pytest.approx(b.rho) and a.rho == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert spearman(x, -y, seed=1, resamples=50).rho == pytest.approx(-a.rho)
+
+
+def test_intervals_cover_at_their_level():
+    """Coverage over 400 samples of a bivariate normal; Spearman's rho is then (6/pi) arcsin(r/2)."""
+    rng, truth = np.random.default_rng(0), 6 / np.pi * np.arcsin(0.4 / 2)
+    results = [spearman(*correlated(0.4, 60, rng), seed=i, resamples=300) for i in range(400)]
+    for kind in ("fisher", "bootstrap"):
+        covered = np.mean([getattr(r, kind)[0] <= truth <= getattr(r, kind)[1] for r in results])
+        assert 0.90 < covered < 0.985, kind
+
+
+def test_same_seed_same_interval():
+    x, y = correlated(0.3, 40, np.random.default_rng(1))
+    assert spearman(x, y, seed=5) == spearman(x, y, seed=5)
+    assert spearman(x, y, seed=5).bootstrap != spearman(x, y, seed=6).bootstrap
+
+
+def test_fisher_interval_shrinks_with_n():
+    widths = [np.diff(fisher_interval(0.3, n))[0] for n in (10, 100, 1000)]
+    assert widths[0] > widths[1] > widths[2]
+
+
+def test_partial_removes_a_common_cause():
+    rng = np.random.default_rng(2)
+    cause = rng.standard_normal(4000)
+    x, y = cause + 0.5 * rng.standard_normal(4000), cause + 0.5 * rng.standard_normal(4000)
+    assert spearman(x, y, seed=0, resamples=50).rho > 0.7
+    assert abs(partial_spearman(x, y, [cause])) < 0.1
+    assert partial_spearman(x, y, []) == pytest.approx(stats.spearmanr(x, y).statistic)
+
+
+def test_partial_equals_the_textbook_formula():
+    rng = np.random.default_rng(3)
+    x, y, z = rng.standard_normal((3, 50))
+    xy, xz, yz = (stats.spearmanr(a, b).statistic for a, b in ((x, y), (x, z), (y, z)))
+    assert partial_spearman(x, y, [z]) == pytest.approx((xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2)))
+
+
+def test_table():
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame(rng.standard_normal((20, 3)), columns=["a", "b", "accuracy"])
+    table = correlation_table(frame, "accuracy", {"a": "first", "b": "second"}, seed=0)
+    assert list(table.index) == ["first", "second"] and (table["n"] == 20).all()
+    assert table.loc["first", "rho"] == pytest.approx(stats.spearmanr(frame.a, frame.accuracy).statistic)
+
+
+@pytest.mark.parametrize(("x", "y", "message"), [
+    ([1, 2, 3, 4], [1, 2, 3, 4], "at least 5"), (range(6), range(7), "one length"),
+    ([1, 2, 3, 4, np.nan], range(5), "x: expected finite"), (range(5), [7] * 5, "y: constant"),
+])
+def test_bad_input_is_named(x, y, message):
+    with pytest.raises(ValueError, match=message):
+        spearman(x, y, seed=0)
