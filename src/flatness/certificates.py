@@ -4,8 +4,9 @@ A *row* ``(i, k)`` is the strict inequality ``<w_{y_i} - w_k, z_i> > 0`` on laye
 ``z_i = (phi_i, 1)``.  As a vector it is ``a = (e_{y_i} - e_k) (x) z_i``.
 
 **Witness.** A layer that satisfies the rows.  It is accepted when its smallest *normalised margin*
-``<w_{y_i} - w_k, z_i> / (|w_{y_i} - w_k| |z_i|)``, a cosine, exceeds ``MARGIN = 1e-12``: several hundred times
-the rounding error of the evaluation at the widths used here, so that the exact inequality holds for the stored numbers.
+``<w_{y_i} - w_k, z_i> / ((|w_{y_i}| + |w_k|) |z_i|)`` exceeds ``MARGIN = 1e-12``.  The float64 evaluation of the
+numerator is off by at most ``(D + 3) 2^-53`` times that denominator (up to higher order), so for ``D < 8000`` the
+exact inequality holds for the stored numbers: an accepted witness is a proof.
 
 **Farkas vector.** Multipliers ``lambda >= 0``, not all zero, with ``sum lambda_a a = 0``; then
 ``0 = sum lambda_a <a, W> > 0`` is impossible.  In floating point the sum is a small residual ``r``.  It still
@@ -23,6 +24,18 @@ import numpy as np
 
 MARGIN = 1e-12
 RESIDUAL = 1e-13
+
+
+@dataclass(frozen=True)
+class Check:
+    """Outcome of :func:`verify`: how many certificates of each kind, how many failed, and the worst of each kind."""
+
+    witnessed: int
+    refuted: int
+    undecided: int
+    failed: int
+    smallest_margin: float
+    largest_residual: float
 
 
 @dataclass(frozen=True)
@@ -46,11 +59,11 @@ def margins(layers: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.nd
     """
     logits = layers @ points.T
     slack = logits[:, labels, np.arange(len(points))][:, None] - logits
-    gaps = np.linalg.norm(layers[:, :, None] - layers[:, None], axis=-1)
-    scale = gaps[:, labels].transpose(0, 2, 1) * np.linalg.norm(points, axis=1)
+    norms = np.linalg.norm(layers, axis=-1)
+    scale = (norms[:, labels][:, None] + norms[:, :, None]) * np.linalg.norm(points, axis=1)
     own = np.arange(layers.shape[1])[:, None] == labels
-    cosine = np.divide(slack, scale, out=np.full(slack.shape, -1.0), where=scale > 0)
-    return np.where(own, np.inf, cosine).min(1)
+    ratio = np.divide(slack, scale, out=np.full(slack.shape, -1.0), where=scale > 0)
+    return np.where(own, np.inf, ratio).min(1)
 
 
 def farkas_residual(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int) -> float:
@@ -70,45 +83,117 @@ def farkas_residual(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_
     return float(np.linalg.norm(total) / (np.sqrt(2) * weights @ np.linalg.norm(z, axis=1)))
 
 
+def certified_system(features, labels, probes, probe: int, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points ``(n + 1, D + 1)`` and labels ``(n + 1,)`` of the system behind the pair ``(probe, label)``."""
+    points = np.vstack([features, probes[probe : probe + 1]])
+    return np.hstack([points, np.ones((len(points), 1))]), np.append(labels, label)
+
+
+def verify(verdicts, features: np.ndarray, labels: np.ndarray, probes: np.ndarray) -> Check:
+    """Evaluate every certificate of a :class:`flatness.feasibility.PairVerdicts` again, from the raw features.
+
+    Nothing of the search is reused: a verdict of 1 must have a witness whose margins at all training points and at the
+    probe exceed ``MARGIN``, a verdict of 0 a Farkas vector with residual at most ``RESIDUAL``.
+
+    >>> from flatness.feasibility import pair_verdicts
+    >>> features, labels, probes = np.array([[0.0], [2.0]]), np.array([0, 1]), np.array([[1.0], [3.0]])
+    >>> check = verify(pair_verdicts(features, labels, probes, 2), features, labels, probes)
+    >>> check.witnessed, check.refuted, check.undecided, check.failed
+    (3, 1, 0, 0)
+    """
+    points = np.hstack([features, np.ones((len(features), 1))])
+    queries = np.hstack([probes, np.ones((len(probes), 1))])
+    on_training = margins(verdicts.witnesses, points, labels).min(1, initial=np.inf)
+    depths, residuals = [], []
+    for probe, label in np.argwhere(verdicts.verdict == 1):
+        number = verdicts.witness_of[probe, label]
+        layer = verdicts.witnesses[number : number + 1] if number >= 0 else np.zeros_like(verdicts.witnesses[:1])
+        depth = margins(layer, queries[probe : probe + 1], np.array([label])).item()
+        depths.append(min(depth, on_training[number]))
+    for probe, label in np.argwhere(verdicts.verdict == 0):
+        system, targets = certified_system(features, labels, probes, probe, label)
+        number = verdicts.refutation_of[probe, label]
+        bad = number < 0
+        residuals.append(
+            np.inf if bad else farkas_residual(verdicts.refutations[number], system, targets, verdicts.verdict.shape[1])
+        )
+    depths, residuals = np.array(depths), np.array(residuals)
+    return Check(
+        witnessed=len(depths),
+        refuted=len(residuals),
+        undecided=int((verdicts.verdict == -1).sum()),
+        failed=int((depths <= MARGIN).sum() + (residuals > RESIDUAL).sum()),
+        smallest_margin=float(depths.min(initial=np.inf)),
+        largest_residual=float(residuals.max(initial=0.0)),
+    )
+
+
 def exact_witness(layer: np.ndarray, points: np.ndarray, labels: np.ndarray) -> bool:
     """Whether the stored layer ``(K, d)`` satisfies every row, in rational arithmetic.
 
     >>> exact_witness(np.array([[1.0], [0.0]]), np.array([[1e-300], [-1e-300]]), np.array([0, 1]))
     True
     """
-    weights = [[Fraction(v) for v in row] for row in layer.tolist()]
-    for z, y in zip(points.tolist(), labels.tolist(), strict=True):
-        z = [Fraction(v) for v in z]
+    weights, points = _integers(layer), _integers(points)
+    for z, y in zip(points, labels.tolist(), strict=True):
         logits = [sum(a * b for a, b in zip(row, z, strict=True)) for row in weights]
         if any(logits[y] <= value for k, value in enumerate(logits) if k != y):
             return False
     return True
 
 
+def _integers(array: np.ndarray) -> list[list[int]]:
+    """The floats of a matrix, exactly, times one common power of two that makes them integers."""
+    exact = [[Fraction(v) for v in row] for row in array.tolist()]
+    scale = max((v.denominator for row in exact for v in row), default=1)
+    return [[int(v * scale) for v in row] for row in exact]
+
+
 def exact_farkas(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int) -> list[Fraction] | None:
     """Rational multipliers on the support of ``farkas`` with an exactly vanishing sum, or ``None``.
 
-    The equations ``sum lambda_a a = 0`` are reduced fraction-free over the integers (Bareiss).  When their
-    solutions form a line, the line is returned with positive sign if it has one; otherwise ``None``.
+    The equations ``sum lambda_a a = 0`` are solved fraction-free over the integers (Bareiss).  Where their solutions
+    form more than a line, Caratheodory's step first removes rows from the support (their multiplier is then 0).
+    ``None`` means that the line has mixed signs or does not exist: no exact certificate on this support.
 
     >>> one_point_two_labels = Farkas(np.array([0, 1]), np.array([1, 0]), np.array([1.0, 1.0]))
     >>> exact_farkas(one_point_two_labels, np.array([[0.1, 1.0], [0.1, 1.0]]), np.array([0, 1]), 2)
     [Fraction(1, 1), Fraction(1, 1)]
     """
-    support = len(farkas.weights)
-    denominators = [Fraction(v).denominator for v in points[farkas.points].ravel().tolist()]
-    scale = max(denominators)  # powers of two
+    kept = _circuit(farkas, points, labels, num_classes)
+    numbers, rivals = farkas.points[kept], farkas.rivals[kept]
     columns = []
-    for i, k in zip(farkas.points.tolist(), farkas.rivals.tolist(), strict=True):
-        z = [int(Fraction(v) * scale) for v in points[i].tolist()]
+    for z, y, k in zip(_integers(points[numbers]), labels[numbers], rivals, strict=True):
         blank = [0] * len(z)
-        blocks = [z if c == labels[i] else [-v for v in z] if c == k else blank for c in range(num_classes - 1)]
+        blocks = [z if c == y else [-v for v in z] if c == k else blank for c in range(num_classes - 1)]
         columns.append([v for block in blocks for v in block])
     matrix = [list(row) for row in zip(*columns, strict=True) if any(row)]
-    solution = _integer_line(matrix, support)
+    solution = _integer_line(matrix, len(kept))
     if solution is None or not (all(v > 0 for v in solution) or all(v < 0 for v in solution)):
         return None
-    return [v / solution[0] for v in solution]
+    exact = dict(zip(kept.tolist(), solution, strict=True))
+    return [exact.get(a, Fraction(0)) / solution[0] for a in range(len(farkas.weights))]
+
+
+def _circuit(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Rows of the support that remain when dependent ones are removed one at a time, multipliers staying >= 0."""
+    z = points[farkas.points]
+    rows = np.zeros((len(z), num_classes, points.shape[1]))
+    np.add.at(rows, (np.arange(len(z)), labels[farkas.points]), z)
+    np.subtract.at(rows, (np.arange(len(z)), farkas.rivals), z)
+    rows = rows.reshape(len(z), -1) * farkas.weights[:, None]  # multipliers are now all 1
+    kept, weights = np.arange(len(z)), np.ones(len(z))
+    while True:
+        _, singular, right = np.linalg.svd(rows[kept].T, full_matrices=True)
+        null = right[(singular > 1e-11 * singular[0]).sum() :]
+        if len(null) < 2:
+            return kept
+        null -= np.outer(null @ weights, weights) / (weights @ weights)  # then every direction has both signs
+        direction = null[np.linalg.norm(null, axis=1).argmax()]
+        ratio = np.where(direction > 0, weights / np.maximum(direction, 1e-300), np.inf)
+        weights = weights - ratio.min() * direction
+        stay = np.arange(len(kept)) != ratio.argmin()
+        kept, weights = kept[stay], weights[stay]
 
 
 def _integer_line(matrix: list[list[int]], unknowns: int) -> list[Fraction] | None:

@@ -25,21 +25,11 @@ from tqdm import tqdm
 
 from flatness import refutations
 from flatness.certificates import MARGIN, RESIDUAL, Farkas, farkas_residual, margins
+from flatness.labelled_points import TrainingPolicyInfeasible, checked_system, refuse_contradictions
 from flatness.policy_cone import PolicyCone, homogenise, whiten
 
 CHUNK = 250_000  # entries of the Hessians worked on at a time: they should stay in the cache
 FEASIBLE, INFEASIBLE, UNDECIDED = 1, 0, -1
-
-
-class TrainingPolicyInfeasible(ValueError):
-    """No last layer strictly classifies the training points; ``farkas`` is the refutation, when one was found."""
-
-    def __init__(self, message: str, farkas: Farkas | None = None):
-        super().__init__(message)
-        self.farkas = farkas
-
-    def __reduce__(self):
-        return type(self), (self.args[0], self.farkas)
 
 
 @dataclass(frozen=True)
@@ -163,7 +153,7 @@ def pair_verdicts(features, labels, probes, num_classes: int) -> PairVerdicts:
     >>> pair_verdicts([[0.0], [2.0]], [0, 1], [[-1.0], [1.0], [2.0], [3.0]], 2).verdict.tolist()
     [[1, 0], [1, 1], [0, 1], [0, 1]]
     """
-    features, labels, probes = _checked(features, labels, probes, num_classes, 2)
+    features, labels, probes = checked_system(features, labels, probes, num_classes, 2)
     return _pair_verdicts(features, labels, probes, num_classes)
 
 
@@ -175,7 +165,7 @@ def pair_verdicts_ensemble(
     A network whose training policy is empty is marked (``networks[m] is None``, reason kept), not an error.
     ``workers`` processes (default: the number of usable cores); the verdicts do not depend on it.
     """
-    features, labels, probes = _checked(features, labels, probes, num_classes, 3)
+    features, labels, probes = checked_system(features, labels, probes, num_classes, 3)
     jobs = [(f, labels, p, num_classes) for f, p in zip(features, probes, strict=True)]
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be a positive integer or None, got {workers}")
@@ -212,7 +202,7 @@ def training_layer(cone: PolicyCone) -> np.ndarray:
 
 def _pair_verdicts(features: np.ndarray, labels: np.ndarray, probes: np.ndarray, num_classes: int) -> PairVerdicts:
     points, queries = homogenise(features), homogenise(probes)
-    _refuse_contradictions(points, labels)
+    refuse_contradictions(points, labels)
     n = len(points)
     rows, lengths, transform = whiten(np.concatenate([points, queries]))
     cone, own = PolicyCone(rows[:n], labels, num_classes), rows[n:]
@@ -274,50 +264,6 @@ def _marked(job) -> PairVerdicts | str:
         return _pair_verdicts(*job)
     except TrainingPolicyInfeasible as error:
         return str(error)
-
-
-def _refuse_contradictions(points: np.ndarray, labels: np.ndarray) -> None:
-    _, group = np.unique(points, axis=0, return_inverse=True)
-    group = group.ravel()
-    order = np.lexsort((labels, group))
-    clash = (group[order][1:] == group[order][:-1]) & (labels[order][1:] != labels[order][:-1])
-    if clash.any():
-        i, j = sorted(int(v) for v in order[np.flatnonzero(clash)[0] + np.arange(2)])
-        farkas = Farkas(np.array([i, j]), labels[[j, i]], np.ones(2))
-        message = f"training points {i} and {j} have the same features and the labels {labels[i]} and {labels[j]}"
-        raise TrainingPolicyInfeasible(message, farkas)
-
-
-def _array(name: str, value) -> np.ndarray:
-    value = value.detach().cpu() if hasattr(value, "detach") else value
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    return array
-
-
-def _checked(features, labels, probes, num_classes, ndim) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, labels and probes as arrays of the right shape and type, or an error naming the argument."""
-    if not isinstance(num_classes, int | np.integer) or num_classes < 2:
-        raise ValueError(f"num_classes must be an integer of at least 2, got {num_classes}")
-    features, probes = (_array(k, v).astype(float) for k, v in (("features", features), ("probes", probes)))
-    labels = _array("labels", labels)
-    shape = "(n, D)" if ndim == 2 else "(M, n, D)"
-    for name, array in (("features", features), ("probes", probes)):
-        if array.ndim != ndim or not array.size and not (array.shape[-1] and name == "probes"):
-            raise ValueError(f"{name} must be a nonempty array of shape {shape}, got shape {array.shape}")
-        if not np.isfinite(array).all():
-            where = tuple(int(v) for v in np.argwhere(~np.isfinite(array))[0])
-            raise ValueError(f"{name} must be finite, but the entry at {where} is {array[where]}")
-    if probes.shape[-1] != features.shape[-1] or probes.shape[: ndim - 2] != features.shape[: ndim - 2]:
-        raise ValueError(f"probes of shape {probes.shape} do not match features of shape {features.shape}")
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"labels must be integers, got dtype {labels.dtype}")
-    if labels.shape != features.shape[-2:-1]:
-        raise ValueError(f"labels must have shape {features.shape[-2:-1]}, got {labels.shape}")
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"labels must lie in [0, {num_classes}), got {labels.min()} .. {labels.max()}")
-    return features, labels.astype(np.int64), probes
 
 
 @contextmanager

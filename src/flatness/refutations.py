@@ -18,6 +18,7 @@ from flatness.certificates import Farkas
 from flatness.policy_cone import PolicyCone
 
 ZERO = 1e-10  # residual of least squares on rows of length one below which a refutation is tried
+NEGLIGIBLE = 1e-13  # multipliers below this part of the largest are rounding, and are dropped
 
 
 def two_class(cone: PolicyCone, probe: np.ndarray, label: int, rival: int, position: int) -> Farkas | None:
@@ -31,7 +32,7 @@ def two_class(cone: PolicyCone, probe: np.ndarray, label: int, rival: int, posit
         return None
     numbers = np.concatenate([cone.order[above], cone.order[below]])
     rivals = np.repeat([label, rival], [above.stop - above.start, below.stop - below.start])
-    used = weights > 0
+    used = weights > NEGLIGIBLE * weights.max()
     return Farkas(
         np.append(numbers[used], position), np.append(rivals[used], rival), np.append(weights[used], 1.0)
     )
@@ -83,7 +84,7 @@ def _least_norm(rows: np.ndarray, counted: np.ndarray, points: np.ndarray, rival
         weights, residual = nnls(system, target, maxiter=20 * len(rows))
     except RuntimeError:  # iteration limit: no answer
         return None
-    used = weights > 0
+    used = weights > NEGLIGIBLE * weights.max()
     return Farkas(points[used], rivals[used], weights[used]) if residual <= ZERO else None
 
 
