@@ -11,7 +11,7 @@ holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -195,13 +195,22 @@ def spell(lang: Language, mask: int) -> str:
     return "{" + ", ".join(n for k, n in enumerate(lang.vocabulary.names) if int(mask) >> k & 1) + "}"
 
 
-def length(statements: np.ndarray | int) -> np.ndarray:
-    """Number of programs of each statement: the description length for which shortest means fewest."""
-    return np.bitwise_count(np.asarray(statements, dtype=np.uint64)).astype(np.int64)
+def length(statements: np.ndarray | int, costs: Sequence[int] | None = None) -> np.ndarray:
+    """Description length of each statement, int64: its number of programs, or with ``costs`` the sum of
+    theirs.
+
+    >>> length([0b000, 0b101]).tolist(), length([0b000, 0b101], costs=[5, 1, 2]).tolist()
+    ([0, 2], [0, 7])
+    """
+    statements = np.asarray(statements, dtype=np.uint64)
+    if costs is None:
+        return np.bitwise_count(statements).astype(np.int64)
+    bits = statements[..., None] >> np.arange(len(costs), dtype=np.uint64) & np.uint64(1)
+    return bits.astype(np.int64) @ np.asarray(costs, dtype=np.int64)
 
 
 def statement_set(lang: Language, statements: Iterable) -> np.ndarray:
-    """A set of statements, each given as for :func:`statement`, as a boolean array (or such a one, checked)."""
+    """A set of statements, each as for :func:`statement`, as a boolean array (or such an array, checked)."""
     if isinstance(statements, np.ndarray) and statements.dtype == bool:
         if statements.shape != lang.member.shape:
             raise ValueError(f"expected a boolean array of shape {lang.member.shape}, got {statements.shape}")
