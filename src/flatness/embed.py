@@ -44,9 +44,9 @@ def embed(name: str, target: Path, data: str | Path | None = None) -> Path:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m flatness.embed", description="Write the embedded image subsets.")
+    parser = argparse.ArgumentParser("python -m flatness.embed", description="Write the embedded subsets.")
     parser.add_argument("--from", dest="data", metavar="FOLDER",
-                        help="folder with the IDX files, or with one subfolder per data set; default: the cache")
+                        help="folder with the IDX files or with a subfolder per data set; default: the cache")
     parser.add_argument("--to", dest="target", metavar="FOLDER", type=Path,
                         default=Path(__file__).parent / "data")
     options = parser.parse_args(argv)

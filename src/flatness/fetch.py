@@ -117,7 +117,7 @@ def find(folder: Path, filename: str) -> Path | None:
 
 
 def locate(name: str, folder: str | Path) -> Path:
-    """Where a user's folder has the files: its subfolder called `name` if there is one, else the folder itself."""
+    """Where a user's folder has the files: in its subfolder called `name` if there is one, else in itself."""
     folder = Path(folder).expanduser()
     return folder / name if (folder / name).is_dir() else folder
 
@@ -239,7 +239,7 @@ def fetch(name: str, folder: str | Path | None = None, report: Callable[[str], N
 
 def main(argv: list[str] | None = None) -> int:
     """The command ``python -m flatness fetch``; returns the exit status."""
-    parser = argparse.ArgumentParser("python -m flatness fetch", description="Fetch the full image data sets.")
+    parser = argparse.ArgumentParser("python -m flatness fetch", description="Fetch the full data sets.")
     parser.add_argument("name", choices=[*ARCHIVES, "all"], help="which data set")
     parser.add_argument("--from", dest="folder", metavar="FOLDER",
                         help="take the four IDX files (plain or .gz) from FOLDER, or from FOLDER/<name>")

@@ -96,7 +96,7 @@ class Pool:
         _check_dtype(dtype)
         index = torch.as_tensor(index).cpu()
         if index.ndim != 1 or index.dtype != torch.int64:
-            raise ValueError(f"index: expected int64 of shape (n,), got {index.dtype} of {tuple(index.shape)}")
+            raise ValueError(f"index: expected int64 (n,), got {index.dtype} {tuple(index.shape)}")
         if len(index) and not 0 <= index.min() <= index.max() < N_POOL:
             raise ValueError(f"index: expected 0..{N_POOL - 1}, got {index.min():d}..{index.max():d}")
         if absent := len(self.missing(index)):

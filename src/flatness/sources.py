@@ -14,14 +14,15 @@ import shutil
 import subprocess
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 FIRST_ANSWER_SECONDS = 8.0
 CONNECT_SECONDS, STALL_SECONDS = 4.0, 30.0
-CLIENT_SECONDS = 300.0
-MAX_MEMBER_BYTES = 64 * 2**20
+CLIENT_SECONDS = FILE_SECONDS = 300.0
+MAX_FILE_BYTES = 64 * 2**20
 
 
 class SourceError(RuntimeError):
@@ -66,7 +67,7 @@ def from_apt(package: str, prefix: str, filenames: Sequence[str], folder: Path) 
 def copy_members(archive: Path, prefix: str, filenames: Sequence[str], folder: Path) -> None:
     """Copy the members ``prefix/filename`` or ``prefix/filename.gz`` of a tar archive into `folder`.
 
-    Only regular files of at most `MAX_MEMBER_BYTES` under exactly these names are read; links, absolute
+    Only regular files of at most `MAX_FILE_BYTES` under exactly these names are read; links, absolute
     names and names with ``..`` are never followed because they are never looked at.
     """
     wanted = {f"{prefix}/{filename}{end}": filename + end for filename in filenames for end in ("", ".gz")}
@@ -75,7 +76,7 @@ def copy_members(archive: Path, prefix: str, filenames: Sequence[str], folder: P
         with tarfile.open(archive) as tar:
             for member in tar:
                 target = wanted.get(member.name.removeprefix("./"))
-                if target is None or not member.isreg() or member.size > MAX_MEMBER_BYTES:
+                if target is None or not member.isreg() or member.size > MAX_FILE_BYTES:
                     continue
                 with tar.extractfile(member) as content, open(folder / target, "wb") as out:
                     shutil.copyfileobj(content, out)
@@ -87,10 +88,17 @@ def copy_members(archive: Path, prefix: str, filenames: Sequence[str], folder: P
 
 
 def _download(url: str, target: Path) -> None:
-    from pooch import HTTPDownloader  # imported here: 0.1 s that only a download has to pay
+    import requests  # imported here: 0.1 s that only a download has to pay
 
-    timeout = (CONNECT_SECONDS, STALL_SECONDS)
-    HTTPDownloader(timeout=timeout, chunk_size=1 << 16)(url, str(target), None)
+    timeout, deadline = (CONNECT_SECONDS, STALL_SECONDS), time.monotonic() + FILE_SECONDS
+    with requests.get(url, stream=True, timeout=timeout) as response, open(target, "wb") as out:
+        response.raise_for_status()
+        for chunk in response.iter_content(1 << 16):
+            out.write(chunk)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not complete after {FILE_SECONDS:g} s")
+            if out.tell() > MAX_FILE_BYTES:
+                raise ValueError(f"more than {MAX_FILE_BYTES:,} bytes")
 
 
 def _run(command: list[str], folder: Path, stdout: Any = subprocess.PIPE) -> None:
@@ -117,7 +125,7 @@ def _only(folder: Path, pattern: str) -> Path:
 
 
 def _within(seconds: float, function: Callable[..., Any], *args: Any) -> None:
-    """Call ``function(*args)``, wait at most `seconds`, then TimeoutError (its thread is left to end by itself)."""
+    """Call ``function(*args)``, waiting at most `seconds`; then TimeoutError, the thread ends by itself."""
     outcome: queue.Queue[BaseException | None] = queue.Queue()
 
     def call() -> None:
@@ -137,6 +145,6 @@ def _within(seconds: float, function: Callable[..., Any], *args: Any) -> None:
 
 
 def _brief(error: Exception | str) -> str:
-    """An error on one line of at most 160 characters: the last ones, where the cause usually stands."""
+    """An error on one line of at most 160 characters: its last words, where the cause usually stands."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else "..." + text[-157:]
+    return text if len(text) <= 160 else "... " + text[-156:].partition(" ")[2]
