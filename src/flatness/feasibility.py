@@ -238,8 +238,8 @@ def _pair_verdicts(features: np.ndarray, labels: np.ndarray, probes: np.ndarray,
             return ledger.verdict[tuple(batch[index].T)] != UNDECIDED
 
         starts = np.repeat(centre[None], len(batch), axis=0)
-        index, layers = cone.push(starts, own[batch[:, :1]], batch[:, 1:], inspect)
-        stuck += [(*batch[i], layer) for i, layer in zip(index, layers, strict=True)]
+        finished, final = cone.push(starts, own[batch[:, :1]], batch[:, 1:], inspect)
+        stuck += [(*batch[i], final[i]) for i in np.flatnonzero(~finished)]
         waiting = waiting[ledger.verdict[tuple(waiting.T)] == UNDECIDED]
 
     for probe, label, layer in stuck:

@@ -21,6 +21,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+ETA_MAX = 1e13  # beyond it the barrier is as sharp as float64 lets it be
+
 
 def homogenise(features: np.ndarray) -> np.ndarray:
     """Append the constant feature 1: ``(..., D)`` to ``(..., D + 1)``, so that the bias becomes a weight.
@@ -91,7 +93,9 @@ class PolicyCone:
     def _solve(self, hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         size = self.num_classes * self.d
         flat = np.ascontiguousarray(hessian.transpose(0, 1, 3, 2, 4)).reshape(-1, size, size)
-        flat[:, np.arange(size), np.arange(size)] += 1.0
+        diagonal = flat.reshape(len(flat), -1)[:, :: size + 1]
+        diagonal *= 1 + 1e-13  # keeps the factorisation regular when slacks are tiny
+        diagonal += 1.0
         return -np.linalg.solve(flat, gradient.reshape(-1, size, 1)).reshape(gradient.shape)
 
     def centre(self, layer: np.ndarray, steps: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -134,9 +138,9 @@ class PolicyCone:
 
         ``layers (B, K, d)``, ``own (B, r, d)``, ``own_labels (B, r)``.  After each step ``inspect(index, layers)``
         gets the surviving problems' numbers and iterates and returns a mask of those that are finished.
-        Returns the numbers and iterates of the problems that never finished.
+        Returns the mask ``(B,)`` of the finished problems and everybody's last iterate ``(B, K, d)``.
         """
-        index = np.arange(len(layers))
+        index, finished, final = np.arange(len(layers)), np.zeros(len(layers), dtype=bool), layers.copy()
         is_label = np.arange(self.num_classes) == own_labels[..., None]
         rivals = ~is_label
         t = np.where(rivals, _own_slacks(layers, own, own_labels), np.inf).min((1, 2)) - 0.5
@@ -162,12 +166,14 @@ class PolicyCone:
             layers = layers + length[:, None, None] * step
             t = t + length * step_t
             eta = np.where(decrement * length < 1.5, 10.0 * eta, eta)
-            going = ~inspect(index, layers)
+            final[index] = layers
+            finished[index] = inspect(index, layers)
+            going = ~finished[index] & (eta <= ETA_MAX)
             index, layers, t, eta = index[going], layers[going], t[going], eta[going]
             own, own_labels, is_label, rivals = own[going], own_labels[going], is_label[going], rivals[going]
             if not len(index):
                 break
-        return index, layers
+        return finished, final
 
 
 def _own_slacks(layers: np.ndarray, own: np.ndarray, labels: np.ndarray) -> np.ndarray:
