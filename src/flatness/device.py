@@ -7,18 +7,18 @@ import os
 import torch
 
 
-def default_device() -> torch.device:
-    """The device named by the environment variable FLATNESS_DEVICE, else CUDA, else MPS, else the CPU.
+def default_device(name: str | None = None) -> torch.device:
+    """The device called ``name``, else the one in the environment variable FLATNESS_DEVICE, else CUDA, MPS, or the CPU.
 
-    Raises ValueError if FLATNESS_DEVICE names a device that PyTorch does not know or cannot reach.
+    Raises ValueError if PyTorch does not know the device or cannot reach it.
     """
-    wanted = os.environ.get("FLATNESS_DEVICE", "")
+    wanted, origin = (name, "device") if name else (os.environ.get("FLATNESS_DEVICE", ""), "FLATNESS_DEVICE")
     if not wanted:
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     try:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"FLATNESS_DEVICE: cannot use {wanted!r} ({str(error).splitlines()[0]})") from error
+        raise ValueError(f"{origin}: cannot use {wanted!r} ({str(error).splitlines()[0]})") from error
     return torch.device(wanted)
 
 

@@ -1,0 +1,96 @@
+"""The model-selection experiment of Paper B, sections 5.7 and 5.8: which measure of a trained network ranks its siblings?
+
+One hundred networks 784-64-8-10 that differ only in their seed are trained on the same 250 images. For each of them: the
+test accuracy, the trace of the Hessian, the norm of the weights, and the certified pair proxy of its frozen features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from flatness.curvature import hessian_trace
+from flatness.feasibility import EnsembleVerdicts, pair_verdicts_ensemble
+from flatness.images import Split, load
+from flatness.networks import MLPEnsemble
+from flatness.training import SGD, Trained, accuracy, order_generators, train
+
+
+@dataclass(frozen=True)
+class PairProxyConfig:
+    """Everything that decides the table. The defaults are the paper's setting on MNIST."""
+
+    data: str = "mnist"
+    n: int = 250
+    probes: int = 100
+    networks: int = 100
+    hidden: tuple[int, ...] = (64, 8)
+    batch_size: int = 64
+    lr: float = 0.1
+    max_epochs: int = 500
+
+
+def train_networks(config: PairProxyConfig, split: Split) -> Trained:
+    """The networks with seeds 0, 1, ..., trained on the child set of ``split`` (on its device, in its dtype)."""
+    seeds = range(config.networks)
+    widths = [split.train.x.shape[1], *config.hidden, 10]
+    start = MLPEnsemble.from_seeds(widths, seeds, device=split.train.x.device, dtype=split.train.x.dtype)
+    sgd = SGD(config.batch_size, config.lr, config.max_epochs)
+    return train(start, split.train.x, split.train.y, sgd, order_generators(seeds))
+
+
+def certify(networks: MLPEnsemble, split: Split, *, workers: int | None = None, progress: bool = False) -> EnsembleVerdicts:
+    """Verdicts for every network, probe point and class, on the frozen features of the last hidden layer."""
+    train_features, probe_features = networks.features(split.train.x), networks.features(split.probes.x)
+    return pair_verdicts_ensemble(train_features.cpu().numpy(), split.train.y.cpu().numpy(), probe_features.cpu().numpy(),
+                                  networks.widths[-1], workers=workers, progress=progress)
+
+
+def effective_rank(features: Tensor) -> Tensor:
+    """exp(entropy) of the normalised singular values of the features (M, n, D): between 1 and D, shape (M,).
+
+    Source: Roy and Vetterli (2007); our chapter b6_pair_proxy.
+
+    >>> round(effective_rank(torch.eye(3, dtype=torch.float64)[None]).item(), 10)
+    3.0
+    """
+    values = torch.linalg.svdvals(features)
+    weights = values / values.sum(-1, keepdim=True)
+    return torch.special.entr(weights).sum(-1).exp()
+
+
+def measure(trained: Trained, split: Split, verdicts: EnsembleVerdicts) -> pd.DataFrame:
+    """One row per network: outcome (test accuracy), the paper's measures, and two plain facts about the features."""
+    networks, features = trained.networks, trained.networks.features(split.train.x)
+    squares = sum(block.flatten(1).square().sum(1) for block in networks.parameters().values())
+    columns = {
+        "test_accuracy": accuracy(networks, split.test.x, split.test.y),
+        "trace": hessian_trace(networks, split.train.x).total,
+        "weight_norm": squares.sqrt(),
+        "effective_rank": effective_rank(features),
+        "active_units": (features > 0).to(features.dtype).mean(1).sum(-1),
+        "train_accuracy": trained.accuracy,
+        "train_loss": trained.loss,
+        "epochs": trained.epochs,
+    }
+    table = pd.DataFrame({"seed": range(len(networks)), **{name: value.cpu().numpy() for name, value in columns.items()}})
+    return table.assign(pair_proxy=verdicts.pair_proxy, undecided=verdicts.undecided)
+
+
+def run(config: PairProxyConfig, *, device: torch.device, dtype: torch.dtype, progress: bool = True) -> pd.DataFrame:
+    """The whole experiment: load, train, certify, measure."""
+    split = load(config.data, config.n, num_probes=config.probes, device=device, dtype=dtype)
+    trained = train_networks(config, split)
+    return measure(trained, split, certify(trained.networks, split, progress=progress))
+
+
+def data_hashes(config: PairProxyConfig) -> dict[str, str]:
+    """SHA-256 of the 8-bit pixels and the labels of the training, probe and test points, in their order."""
+    split = load(config.data, config.n, num_probes=config.probes)
+    parts = {"train": split.train, "probes": split.probes, "test": split.test}
+    return {name: hashlib.sha256((points.x * 255).round().to(torch.uint8).numpy().tobytes() + points.y.numpy().tobytes()).hexdigest()
+            for name, points in parts.items()}
