@@ -1,0 +1,70 @@
+"""A lower bound on the flatness of every interpolator, and the certificate it gives.
+
+For every network of width m with f(x_i) = y_i (chapter a4_symmetry):
+
+    F*(theta) >= kappa_p p^q s^{2/(p+1)} m^{1-q} (1/n) sum_i (|x_i| |y_i|)^q,    q = 2p/(p+1),
+
+s the smallest non-zero of |s(1)|, |s(-1)|.  For ReLU: F* >= (2/n) sum_i |x_i| |y_i|, whatever m.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from flatness.activations import Activation
+from flatness.norms import exponent
+from flatness.symmetry import kappa, orbit_minimum
+from flatness.two_layer import TwoLayer, as_data, half_mse
+
+
+def flatness_lower_bound(x: torch.Tensor, y: torch.Tensor, activation: Activation,
+                         width: int | None = None) -> torch.Tensor:
+    """The bound above, shape (M,).  `width` is needed for p > 1 only, where splitting neurons sends
+    the minimum to 0.
+
+    >>> from flatness.activations import RELU
+    >>> flatness_lower_bound(torch.tensor([[3.0, 4.0]]), torch.tensor([-2.0]), RELU).item()
+    20.0
+    """
+    x, y = as_data(x, y)
+    p, q = activation.degree, exponent(activation.degree)
+    if p > 1 and (width is None or width < 1):
+        raise ValueError(f"for degree {p} > 1 the bound depends on the width: give width >= 1, got {width}")
+    sizes = (x.norm(dim=-1) * y.abs()) ** q
+    spread = 1.0 if p == 1 else width ** (1 - q)
+    return kappa(p) * p**q * activation.smallest_slope ** (2 / (p + 1)) * spread * sizes.mean(-1)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """lower <= min F* over interpolators <= upper, each (M,); `best[i]` names the network attaining upper."""
+
+    lower: torch.Tensor
+    upper: torch.Tensor
+    best: tuple[str, ...]
+
+
+def certificate(x: torch.Tensor, y: torch.Tensor, activation: Activation, candidates: Mapping[str, TwoLayer],
+                width: int | None = None, tolerance: float = 1e-18) -> Certificate:
+    """[lower bound, best found] on the minimum flatness of each data set.
+
+    Only candidates with half-MSE <= `tolerance` on a data set count there; at width `width` for p > 1.
+
+    Raises
+    ------
+    ValueError
+        if on some data set no candidate interpolates, or a candidate is wider than `width` (p > 1).
+    """
+    x, y = as_data(x, y)
+    if activation.degree > 1 and any(net.width > (width or 0) for net in candidates.values()):
+        raise ValueError(f"for degree > 1 all candidates must have width <= {width}")
+    names = tuple(candidates)
+    flat = torch.stack([torch.where(half_mse(net, x, y) <= tolerance, orbit_minimum(net, x), torch.inf)
+                        for net in candidates.values()])
+    upper, index = flat.min(0)
+    if torch.isinf(upper).any():
+        raise ValueError(f"no candidate interpolates data sets {torch.isinf(upper).nonzero().flatten().tolist()}")
+    return Certificate(flatness_lower_bound(x, y, activation, width), upper, tuple(names[i] for i in index))

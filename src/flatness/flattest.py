@@ -1,0 +1,143 @@
+"""The flattest interpolator we can find, and the linear programme that finishes it.
+
+Penalise and anneal (flatness.penalised), balance, polish to machine precision (flatness.polish); keep the best
+of several schedules, starts and given candidates.  For p = 1, F* is linear in |a| once the directions are fixed, so
+the best second layer is a linear programme.  Our own recipe (chapter a7_flattest).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.optimize
+import torch
+
+from flatness.activations import Activation
+from flatness.penalised import Schedule, minimise_penalised
+from flatness.polish import InterpolationError, check_counting, consolidate, gauss_newton, revive
+from flatness.symmetry import balanced, orbit_minimum, orbit_terms, split_to_width
+from flatness.two_layer import TwoLayer, as_data, half_mse, stack
+
+LOSS_TOLERANCE = 1e-18
+
+
+@dataclass(frozen=True)
+class Flattest:
+    """Interpolating networks, their F* and half-MSE, each (M,), and the name of the candidate each came from."""
+
+    net: TwoLayer
+    flatness: torch.Tensor
+    loss: torch.Tensor
+    origin: tuple[str, ...]
+
+
+def default_width(n: int) -> int:
+    """max(100, n/2): wide enough that more neurons did not lower F* in our trials."""
+    return max(100, n // 2)
+
+
+def initial_network(x: torch.Tensor, y: torch.Tensor, activation: Activation, width: int,
+                    generator: torch.Generator, size: float = 1.0) -> TwoLayer:
+    """Random start with a_j = ±t, w_j ~ N(0, t^2 I / d), t^{p+1} = `size` * rms(y) / sqrt(m): outputs of order
+    `size` * rms(y)."""
+    options = dict(generator=generator, dtype=x.dtype, device=x.device)
+    W = torch.randn(len(x), width, x.shape[-1], **options) / x.shape[-1] ** 0.5
+    sign = 2.0 * (torch.rand(len(x), width, **options) < 0.5) - 1
+    t = (size * y.square().mean(-1).sqrt() / width**0.5).clamp_min(1e-6) ** (1 / (activation.degree + 1))
+    return TwoLayer(sign * t[:, None], W * t[:, None, None], activation)
+
+
+def flattest(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator: torch.Generator,
+             width: int | None = None, schedules: Sequence[Schedule] = (Schedule(),),
+             candidates: Mapping[str, TwoLayer] | None = None, finish: bool = True) -> Flattest:
+    """The interpolator of smallest F* found on each of M data sets.
+
+    x (M, n, d), y (M, n), float64.  Every schedule starts from its own random network of `width` neurons (default
+    `default_width(n)`); `candidates` (name -> TwoLayer, e.g. a teacher) take part if they interpolate.  With
+    `finish` and p = 1, the second layer of the winner is re-optimised by `linear_programme`.
+
+    Raises
+    ------
+    ValueError
+        for non-finite data or mismatched shapes.
+    InterpolationError
+        if the counting n <= m d fails, or some data set ends with half-MSE above 1e-18.
+    """
+    x, y = as_data(x, y)
+    n, d = x.shape[-2:]
+    width = default_width(n) if width is None else width
+    check_counting(n, d, width)
+    names, found = list(candidates or {}), list((candidates or {}).values())
+    for number, schedule in enumerate(schedules):
+        net = minimise_penalised(initial_network(x, y, activation, width, generator), x, y, schedule)
+        for name, finished in polished(net, x, y, generator).items():
+            found.append(finished)
+            names.append(f"{schedule.penalty} {number}, {name}")
+    result = best_of(found, names, x, y)
+    if finish and activation.degree == 1:
+        finished = linear_programme(result.net, x, y)
+        result = best_of([result.net, finished], ["", " + lp"], x, y, result.origin)
+    return result
+
+
+def polished(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> dict[str, TwoLayer]:
+    """Interpolators near `net`: "plain" Gauss-Newton; after reviving weak neurons; after consolidating strong ones
+    (which finds a sparse teacher exactly); and, for p > 1, the consolidated one split evenly to the full width."""
+    start = balanced(net, x)
+    sparse = gauss_newton(consolidate(start), x, y)
+    found = {"plain": gauss_newton(start, x, y), "revived": gauss_newton(revive(start, generator), x, y),
+             "sparse": sparse}
+    if net.activation.degree > 1:
+        found["split"] = split_to_width(sparse, x, net.width)
+    return found
+
+
+def best_of(nets: Sequence[TwoLayer], names: Sequence[str], x: torch.Tensor, y: torch.Tensor,
+            prefix: Sequence[str] | None = None, tolerance: float = LOSS_TOLERANCE) -> Flattest:
+    """Per data set the interpolating network of smallest F*; InterpolationError if there is none."""
+    losses = torch.stack([half_mse(net, x, y) for net in nets])
+    flat = torch.stack([orbit_minimum(net, x) for net in nets])
+    value, index = torch.where(losses <= tolerance, flat, torch.inf).min(0)
+    if torch.isinf(value).any():
+        bad = torch.isinf(value).nonzero().flatten()
+        raise InterpolationError(f"no interpolator on data sets {bad.tolist()}: smallest half-MSE "
+                                 f"{losses.min(0).values[bad].max():.2e} > {tolerance:.0e} at n = {x.shape[-2]}, "
+                                 f"d = {x.shape[-1]}, m = {max(net.width for net in nets)}")
+    everything = stack(nets)
+    rows = index * len(x) + torch.arange(len(x), device=x.device)
+    origin = tuple((prefix[i] if prefix else "") + names[k] for i, k in enumerate(index.tolist()))
+    return Flattest(everything[rows], value, losses.gather(0, index[None])[0], origin)
+
+
+def linear_programme(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> TwoLayer:
+    """The interpolator of smallest F* among second layers over the directions of `net` (p = 1), by HiGHS.
+
+    minimise sum_j g_j |a_j| subject to sum_j a_j s(<w_j, x_i>) = y_i, with g_j = 2 sqrt(A_j B_j) / |a_j|.  A basic
+    solution has at most n non-zero a_j; it is polished to machine precision on its support.  Where the programme
+    fails the network is returned unchanged.
+    """
+    x, y = as_data(x, y)
+    if net.activation.degree != 1:
+        raise ValueError(f"F* is linear in |a| only for degree 1, got degree {net.activation.degree}")
+    unit_a = TwoLayer(torch.ones_like(net.a), net.W, net.activation)
+    cost, features = orbit_terms(unit_a, x).cpu().numpy(), net.features(x).cpu().numpy()
+    a = net.a.clone()
+    for i in range(len(x)):
+        S, c = features[i], cost[i]
+        scale = np.where(c > 0, c, 1.0)
+        answer = scipy.optimize.linprog(np.ones(2 * len(c)), A_eq=np.hstack([S / scale, -S / scale]),
+                                        b_eq=y[i].cpu().numpy(), method="highs-ds")
+        if answer.status == 0:
+            solution = (answer.x[:len(c)] - answer.x[len(c):]) / scale
+            a[i] = torch.from_numpy(_exact_on_support(S, solution, y[i].cpu().numpy())).to(a)
+    return gauss_newton(TwoLayer(a, net.W, net.activation), x, y)
+
+
+def _exact_on_support(S: np.ndarray, a: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The least change of a on its support that makes S a = y."""
+    support = a != 0
+    out = a.copy()
+    out[support] += np.linalg.lstsq(S[:, support], y - S @ a, rcond=None)[0]
+    return out

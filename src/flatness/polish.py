@@ -1,0 +1,107 @@
+"""From nearly interpolating to interpolating: Gauss-Newton steps of minimum norm.
+
+A step solves J delta = y - f(x) with the smallest |delta|, J the (n, m + m d) Jacobian of the outputs.  Only the
+n x n kernel J J^T = S S^T + (P P^T) * (X X^T), S = s(X W^T), P = a s'(X W^T), is ever formed.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from flatness.symmetry import merge
+from flatness.two_layer import TwoLayer, as_data, half_mse
+
+
+class InterpolationError(RuntimeError):
+    """No interpolating network was reached; the message says which data sets and why."""
+
+
+def check_counting(n: int, d: int, width: int) -> None:
+    """Raise InterpolationError if a network with m neurons in R^d cannot fit n labels in general.
+
+    Its m (d + 1) parameters act through m d dimensions of function: m are lost to rescaling.
+    """
+    if width * d < n:
+        raise InterpolationError(
+            f"{width} neurons in dimension {d} have {width}*({d}+1) parameters, {width} of them rescalings: {width * d}"
+            f" degrees of freedom cannot fit n = {n} labels in general; use width >= {-(-n // d)}")
+
+
+def gauss_newton(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, tolerance: float = 1e-20,
+                 steps: int = 50) -> TwoLayer:
+    """The network after damped minimum-norm Gauss-Newton steps, until half-MSE <= `tolerance` on every data set
+    or no step lowers it.  Use float64.
+
+    A step is J^T (J J^T + mu I)^{-1} (y - f(x)), mu per data set: divided by 30 when the loss falls, multiplied by 10
+    when not (Levenberg-Marquardt), so that a consistent but rank-deficient system also converges.
+    """
+    x, y = as_data(x, y)
+    a, W = net.a.clone(), net.W.clone()
+    gram = x @ x.mT
+    loss = half_mse(net, x, y)
+    damping = torch.full_like(loss, 1e-8)
+    active = (loss > tolerance).nonzero().flatten()
+    for _ in range(steps):
+        if len(active) == 0:
+            break
+        part = TwoLayer(a[active], W[active], net.activation)
+        step_a, step_W = _minimum_norm_step(part, x[active], y[active], gram[active], damping[active])
+        trial = TwoLayer(part.a + step_a, part.W + step_W, net.activation)
+        after = half_mse(trial, x[active], y[active])
+        better = after < loss[active]
+        factor = torch.where(after < 0.5 * loss[active], 1 / 30, torch.where(better, 1.0, 10.0))
+        damping[active] = (damping[active] * factor).clamp_min(1e-15)
+        index = active[better]
+        a[index], W[index], loss[index] = trial.a[better], trial.W[better], after[better]
+        active = active[(loss[active] > tolerance) & (damping[active] < 1e4)]
+    return TwoLayer(a, W, net.activation)
+
+
+def _minimum_norm_step(net, x, y, gram, damping):
+    z = net.preactivations(x)
+    S, P = net.activation(z), net.activation.derivative(z) * net.a[:, None, :]
+    K = S @ S.mT + (P @ P.mT) * gram
+    mu = damping * K.diagonal(dim1=-2, dim2=-1).mean(-1) + torch.finfo(K.dtype).tiny
+    K = K + mu[:, None, None] * torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
+    residual = (y - (S @ net.a[:, :, None])[..., 0])[:, :, None]
+    factor, failed = torch.linalg.cholesky_ex(K)
+    delta = torch.cholesky_solve(residual, factor)
+    delta = torch.where((failed > 0)[:, None, None], 0.0, delta)  # no step: the damping will grow
+    return (S.mT @ delta)[..., 0], (P * delta).mT @ x
+
+
+def revive(net: TwoLayer, generator: torch.Generator, fraction: float = 0.2, size: float = 0.3) -> TwoLayer:
+    """Replace the weakest `fraction` of neurons (smallest |a_j| |w_j|^p) by random directions with a_j = 0 and
+    |w_j| = `size` times the root mean square of the others.
+
+    Gauss-Newton cannot fit a sample on which every neuron is off, nor use a neuron with a_j = 0, w_j = 0; after this
+    it can.  The function changes by what the weakest neurons contributed.
+    """
+    mass = net.a.abs() * net.W.norm(dim=-1) ** net.activation.degree
+    weak = mass <= mass.sort(-1).values[:, [max(round(fraction * net.width) - 1, 0)]]
+    fresh = torch.randn(net.W.shape, generator=generator, dtype=net.W.dtype, device=net.W.device)
+    kept = torch.where(weak[:, :, None], 0.0, net.W).square().sum((1, 2)) / (~weak).sum(-1).clamp_min(1)
+    fresh = fresh / fresh.norm(dim=-1, keepdim=True) * (size * kept.sqrt())[:, None, None]
+    return TwoLayer(torch.where(weak, 0.0, net.a), torch.where(weak[:, :, None], fresh, net.W), net.activation)
+
+
+def consolidate(net: TwoLayer, cosine: float = 0.99, share: float = 1e-2) -> TwoLayer:
+    """Merge neurons within `cosine` of a stronger one, signs included, and set to zero those left with less than
+    `share` of the largest |a_j| |w_j|^p.  Changes the function slightly: polish afterwards."""
+    mass = net.a.abs() * net.W.norm(dim=-1) ** net.activation.degree
+    order = mass.argsort(-1, descending=True)
+    sorted_net = TwoLayer(net.a.gather(1, order), net.W.gather(1, order[:, :, None].expand_as(net.W)), net.activation)
+    merged = merge(sorted_net, tolerance=1 - cosine)
+    mass = merged.a.abs() * merged.W.norm(dim=-1) ** net.activation.degree
+    keep = mass >= share * mass.max(-1, keepdim=True).values
+    return TwoLayer(torch.where(keep, merged.a, 0.0), torch.where(keep[:, :, None], merged.W, 0.0), net.activation)
+
+
+def require_interpolation(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, tolerance: float, what: str) -> TwoLayer:
+    """The network, if half-MSE <= `tolerance` on every data set; else InterpolationError saying where not."""
+    loss = half_mse(net, x, y)
+    bad = ~(loss <= tolerance)
+    if bad.any():
+        raise InterpolationError(f"{what}: half-MSE {loss[bad].max():.2e} > {tolerance:.0e} on data sets "
+                                 f"{bad.nonzero().flatten().tolist()} (n = {x.shape[-2]}, d = {net.dim}, m = {net.width})")
+    return net

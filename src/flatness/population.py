@@ -1,0 +1,193 @@
+"""Population moments and the population loss of two-layer homogeneous networks.
+
+Gaussian inputs: E s(<u, x>) s(<w, x>) = |u|^p |w|^p K_s(cos angle), where K_s is built from the
+arc-cosine kernels E z_+^p z'_+^p (Cho and Saul 2009).  On the sphere of radius sqrt(d) the same
+kernel holds up to the factor E|x|^{2p} (sphere over Gaussian).  Other links enter through their Hermite
+series.  Every other law and link goes through Monte Carlo, with its standard error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from flatness.activations import Activation
+from flatness.targets import SingleIndexSum, Target, sample_inputs
+from flatness.two_layer import TwoLayer, concatenate
+
+HERMITE_TERMS = 160
+
+
+def _arccos(p: int, rho: torch.Tensor) -> torch.Tensor:
+    """E z_+^p z'_+^p for a standard Gaussian pair of correlation rho, p = 0..3 (p = 0: both positive)."""
+    theta = torch.arccos(rho)
+    sin, rest = (1 - rho * rho).clamp_min(0).sqrt(), math.pi - theta
+    value = (rest, sin + rest * rho, 3 * sin * rho + rest * (1 + 2 * rho * rho),
+             15 * sin - 11 * sin**3 + rest * (9 * rho + 6 * rho**3))[p]
+    return value / (2 * math.pi)
+
+
+class _Kernel(torch.autograd.Function):
+    """K_s(rho) with derivative E s'(z) s'(z'): finite at rho = ±1, where autograd through arccos is not."""
+
+    @staticmethod
+    def forward(ctx, rho, act: Activation):
+        rho = rho.clamp(-1, 1)
+        ctx.save_for_backward(rho)
+        ctx.act = act
+        even = (act.plus**2 + act.minus**2) * _arccos(act.degree, rho)
+        return even if act.minus == 0 else even + 2 * act.plus * act.minus * _arccos(act.degree, -rho)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (rho,), act = ctx.saved_tensors, ctx.act
+        slope = (act.plus**2 + act.minus**2) * _arccos(act.degree - 1, rho)
+        if act.minus != 0:
+            slope = slope - 2 * act.plus * act.minus * _arccos(act.degree - 1, -rho)
+        return grad * act.degree**2 * slope, None
+
+
+def activation_kernel(rho: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """K_s(rho) = E s(z) s(z') for a standard Gaussian pair of correlation rho; degree <= 3.
+
+    >>> from flatness.activations import ABS
+    >>> round(activation_kernel(torch.tensor(0.0, dtype=torch.float64), ABS).item(), 6) # (E|z|)^2 = 2/pi
+    0.63662
+    """
+    if activation.degree > 3:
+        raise ValueError(f"closed form only for degree <= 3, got {activation.degree}")
+    return _Kernel.apply(rho, activation)
+
+
+def _unit(W: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    length = W.norm(dim=-1)
+    return W / torch.where(length > 0, length, 1)[..., None], length
+
+
+def _sphere_factor(law: str, d: int, p: int) -> float:
+    """E|x|^{2p} on the sphere of radius sqrt(d), over the Gaussian one: d^p / (d (d+2) ... (d+2p-2))."""
+    return 1.0 if law == "gaussian" else math.prod(d / (d + 2 * k) for k in range(p))
+
+
+def second_moment(net: TwoLayer, law: str = "gaussian") -> torch.Tensor:
+    """E f(x)^2, shape (M,), in closed form for x standard Gaussian or uniform on the sphere of radius sqrt(d)."""
+    if law not in ("gaussian", "sphere"):
+        raise ValueError(f"closed form only for 'gaussian' and 'sphere', got {law!r}")
+    unit, length = _unit(net.W)
+    mass = net.a * length**net.activation.degree
+    K = activation_kernel(unit @ unit.mT, net.activation)
+    value = (mass[:, None, :] @ K @ mass[:, :, None])[:, 0, 0]
+    return value * _sphere_factor(law, net.dim, net.activation.degree)
+
+
+def first_moment(net: TwoLayer, law: str = "gaussian") -> torch.Tensor:
+    """E f(x), shape (M,), for x standard Gaussian or uniform on the sphere of radius sqrt(d)."""
+    p, act, d = net.activation.degree, net.activation, net.dim
+    half = math.gamma((p + 1) / 2) * 2 ** (p / 2) / (2 * math.sqrt(math.pi))  # E z_+^p
+    value = half * (act.plus + act.minus) * (net.a * net.W.norm(dim=-1) ** p).sum(-1)
+    if law == "gaussian":
+        return value
+    gauss_radius = 2 ** (p / 2) * math.exp(math.lgamma((d + p) / 2) - math.lgamma(d / 2))  # E|x|^p
+    return value * d ** (p / 2) / gauss_radius
+
+
+@lru_cache(maxsize=64)
+def hermite_coefficients(function: Callable, terms: int = HERMITE_TERMS) -> torch.Tensor:
+    """c_k = E function(z) h_k(z), k < terms, h_k orthonormal Hermite polynomials, z ~ N(0, 1); float64.
+
+    Gauss-Legendre with 600 nodes on each side of 0, where links may have a kink.
+
+    >>> [round(c, 6) for c in hermite_coefficients(torch.square)[:4].tolist()]   # z^2 = h_0 + sqrt(2) h_2
+    [1.0, 0.0, 1.414214, 0.0]
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(600)
+    side = 7.5 * (nodes + 1)
+    z = torch.from_numpy(np.concatenate([-side[::-1], side]))
+    root = torch.exp(-z * z / 4) / (2 * math.pi) ** 0.25  # square root of the density
+    integrand = torch.from_numpy(7.5 * np.concatenate([weights[::-1], weights])) * root * function(z)
+    before, current, out = torch.zeros_like(z), root, []
+    for k in range(terms):
+        out.append(float((integrand * current).sum()))
+        before, current = current, (z * current - k**0.5 * before) / (k + 1) ** 0.5
+    return torch.tensor([0.0 if abs(c) < 1e-14 else c for c in out], dtype=torch.float64)
+
+
+def _series(rho: torch.Tensor, first: Callable, second: Callable) -> torch.Tensor:
+    """E first(z) second(z') at correlation rho, by Horner's rule on sum_k c_k c'_k rho^k."""
+    total = torch.zeros_like(rho)
+    for c in (hermite_coefficients(first) * hermite_coefficients(second)).flip(0).tolist():
+        total = total * rho + c
+    return total
+
+
+def cross_moment(net: TwoLayer, target: SingleIndexSum) -> torch.Tensor:
+    """E f(x) h(x), shape (M,), Gaussian x, by the Hermite series of the links."""
+    unit, length = _unit(net.W)
+    mass = net.a * length**net.activation.degree
+    rho = (unit @ target.directions.mT).clamp(-1, 1)  # (M, m, K)
+    return sum(b * (mass * _series(rho[..., k], net.activation, g)).sum(-1)
+               for k, (b, g) in enumerate(zip(target.weights, target.links)))
+
+
+def target_moments(target: SingleIndexSum) -> tuple[torch.Tensor, torch.Tensor]:
+    """(E h, E h^2), each (M,), Gaussian x."""
+    rho = (target.directions @ target.directions.mT).clamp(-1, 1)
+    mean = sum(b * hermite_coefficients(g)[0].item() for b, g in zip(target.weights, target.links))
+    square = sum(b * c * _series(rho[:, k, l], g, h) for k, (b, g) in enumerate(zip(target.weights, target.links))
+                 for l, (c, h) in enumerate(zip(target.weights, target.links)))
+    return torch.full_like(square, mean), square
+
+
+@dataclass(frozen=True)
+class PopulationLoss:
+    """loss = E (f - h)^2 (no factor 1/2, label noise excluded), its standard error (0 when not sampled),
+    and relative = loss / Var h(x), so that the best constant predictor has relative loss 1; each (M,)."""
+
+    loss: torch.Tensor
+    standard_error: torch.Tensor
+    relative: torch.Tensor
+    method: str
+
+
+def population_loss(net: TwoLayer, target: Target, law: str = "gaussian", samples: int = 20_000,
+                    generator: torch.Generator | None = None) -> PopulationLoss:
+    """Population loss of M networks on their M targets.
+
+    method "closed form": homogeneous links with a teacher network, Gaussian or spherical x.
+    method "series": other single-index links, Gaussian x (truncation far below 1e-6).
+    method "monte carlo": everything else; needs a generator, uses `samples` fresh inputs per network.
+    """
+    if net.count != len(target.directions):
+        raise ValueError(f"{net.count} networks but {len(target.directions)} targets")
+    try:
+        teacher = target.teacher(net.activation)
+    except ValueError:
+        teacher = None
+    if teacher is not None and law in ("gaussian", "sphere") and net.activation.degree <= 3:
+        difference = concatenate(net, TwoLayer(-teacher.a, teacher.W, teacher.activation))
+        loss, method = second_moment(difference, law).clamp_min(0), "closed form"
+        variance = second_moment(teacher, law) - first_moment(teacher, law) ** 2
+    elif isinstance(target, SingleIndexSum) and law == "gaussian":
+        mean, square = target_moments(target)
+        loss = (second_moment(net) - 2 * cross_moment(net, target) + square).clamp_min(0)
+        variance, method = square - mean**2, "series"
+    else:
+        return _sampled_loss(net, target, law, samples, generator)
+    return PopulationLoss(loss, torch.zeros_like(loss), loss / variance, method)
+
+
+def _sampled_loss(net, target, law, samples, generator) -> PopulationLoss:
+    if generator is None:
+        raise ValueError(f"{target.name} under law {law!r} has no closed form: give a generator for Monte Carlo")
+    loss, error, variance = (net.a.new_empty(net.count) for _ in range(3))
+    for i in range(net.count):
+        x = sample_inputs(law, samples, net.dim, generator, dtype=net.a.dtype)
+        h = target[i:i + 1](x)
+        squares = (net[i](x) - h).square()[0]
+        loss[i], error[i], variance[i] = squares.mean(), squares.std() / samples**0.5, h.var()
+    return PopulationLoss(loss, error, loss / variance, "monte carlo")
