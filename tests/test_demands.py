@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flatness.demands import (bernoulli_sizes, coherent_demands, count_survivors, fixed_size,
                               independent_demands, is_exchangeable, law_from_survival, mixture, point_mass,
                               separates, size_law, subset_law, survival, survival_by_enumeration,
-                              survival_independent, survival_table, uniform_sizes)
+                              survival_independent, survival_table, survival_with_atoms, uniform_sizes)
 
 repeatable = settings(deadline=None, derandomize=True, max_examples=40)
 
@@ -102,6 +102,18 @@ def test_coherent_demands_are_the_sets_closed_under_completion():
     assert np.count_nonzero(coherent_demands(antichain)) == 8
     law = coherent_demands(np.array([1, 2, 3]))
     assert [x for x in range(8) if law[x]] == [0b000, 0b100, 0b101, 0b110, 0b111]
+
+
+def test_atoms_of_equal_mass_see_the_size_alone_and_others_only_their_symmetries():
+    measure, survival_ = survival_with_atoms([1, 1, 1], np.random.default_rng(0))
+    assert measure.tolist() == [0, 1, 1, 2, 1, 2, 2, 3] and survival_[7] == pytest.approx(1)
+    for size in range(4):
+        assert np.ptp(survival_[measure == size]) < 1e-12
+    measure, survival_ = survival_with_atoms([2, 1, 1], np.random.default_rng(0))
+    assert survival_[0b010] == pytest.approx(survival_[0b100], rel=1e-12)
+    assert measure[0b001] == measure[0b110] and abs(survival_[0b001] - survival_[0b110]) > 1e-3
+    with pytest.raises(ValueError, match="masses"):
+        survival_with_atoms([1] * 7, np.random.default_rng(0))
 
 
 def test_wrong_use_is_refused_with_its_reason():

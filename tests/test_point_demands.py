@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom
 
 from flatness.point_demands import (buffer_set, comb_buffer, contains, estimate_survival,
-                                    gamma_poisson_points, intersection, interval, measure, mixture_of_counts,
-                                    poisson_points, tilted_points, twin_points, uniform_points)
+                                    gamma_poisson_points, intersection, interval, least_survival, measure,
+                                    mixture_of_counts, poisson_points, tilted_points, twin_points,
+                                    uniform_points)
 
 EXCHANGEABLE = [uniform_points(1), uniform_points(3), poisson_points(2.0), gamma_poisson_points(0.5, 2.0),
                 mixture_of_counts([0, 1, 6], [0.2, 0.5, 0.3])]
@@ -86,6 +87,18 @@ def test_interval_matches_the_beta_quantiles_and_keeps_its_coverage():
     for p in (0.02, 0.3, 0.5, 0.91):
         covered = np.array([x.low <= p <= x.high for x in ends])
         assert binom.pmf(hits, 30, p)[covered].sum() >= 0.95
+
+
+@pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
+def test_least_survival_interpolates_the_powers(t):
+    for mean in (0.0, 1.0, 2.5, 4.0):
+        low = int(mean)
+        expected = (1 - mean + low) * t**low + (mean - low) * t ** (low + 1)
+        value, law = least_survival(t, mean)
+        assert value == pytest.approx(expected, abs=1e-9)
+        assert law @ np.arange(41) <= mean + 1e-9 and law.sum() == pytest.approx(1)
+    with pytest.raises(ValueError, match="mean"):
+        least_survival(t, -1.0)
 
 
 def test_same_seed_same_draws():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import permutations
 from math import comb, prod
 
 import numpy as np
@@ -163,6 +164,26 @@ def count_survivors(u: int, buffer: int) -> int:
     """Number of subsets S of U contained in ``buffer``, counted by looking at all ``2**u`` of them."""
     subsets = np.arange(1 << _checked_size(u))
     return int(np.count_nonzero(subsets & ~buffer == 0))
+
+
+def survival_with_atoms(masses: Sequence[int],
+                        generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A random exchangeable model on atoms of the given masses: (measure, P(S contained in B)) for all
+    ``2**m`` B.
+
+    A uniformly random law over the subsets (Dirichlet) is averaged over all permutations of the atoms that
+    preserve the masses, so that it is invariant under them; it gives every subset positive probability.
+    Floating point.
+    """
+    m = len(masses)
+    if not 1 <= m <= 6:
+        raise ValueError(f"masses: between 1 and 6 atoms can be enumerated, got {m}")
+    kept = [s for s in permutations(range(m)) if all(masses[s[i]] == masses[i] for i in range(m))]
+    raw, law = generator.dirichlet(np.ones(2**m)), np.zeros(2**m)
+    for s in kept:
+        law[[sum(1 << s[i] for i in range(m) if x >> i & 1) for x in range(2**m)]] += raw / len(kept)
+    bits = np.arange(2**m)[:, None] >> np.arange(m) & 1
+    return bits @ np.asarray(masses), subset_sum(law)
 
 
 def _probability(name: str, value: Fraction | str | int) -> Fraction:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import linprog
 from scipy.stats import binomtest
 
 
@@ -159,6 +160,22 @@ def _shift(buffer: np.ndarray, by: float) -> np.ndarray:
         pieces += [(low, min(high, 1.0))] if low < 1 else []
         pieces += [(max(low, 1.0) - 1, high - 1)] if high > 1 else []
     return np.array(pieces, dtype=np.float64).reshape(-1, 2)
+
+
+def least_survival(t: float, mean: float, largest: int = 40) -> tuple[float, np.ndarray]:
+    """The least E[t**K] over laws of K on 0..``largest`` with E[K] at most ``mean``, and a law attaining it.
+
+    A linear program (HiGHS). For an integer mean the value is ``t**mean``, attained by K = mean alone.
+
+    >>> value, law = least_survival(0.5, mean=3)
+    >>> round(value, 9), int(law.argmax())
+    (0.125, 3)
+    """
+    if not (0 <= t <= 1 and 0 <= mean <= largest):
+        raise ValueError(f"t must lie in [0, 1] and mean in [0, {largest}], got t={t}, mean={mean}")
+    k = np.arange(largest + 1)
+    lp = linprog(t**k, A_ub=[k], b_ub=[mean], A_eq=[np.ones_like(k)], b_eq=[1.0], method="highs")
+    return float(lp.fun), lp.x
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def uneven(t: Task, policies: np.ndarray, generator: np.random.Generator) -> np.
 
 def teacher(t: Task, policies: np.ndarray, generator: np.random.Generator,
             per_program: float = 0.0) -> np.ndarray:
-    """S uniform over the subsets of the buffer of a correct policy, drawn with weight 2**(-per_program * length)."""
+    """S uniform over the subsets of one correct policy's buffer, drawn with weight 2**(-per_program length)."""
     candidates, sizes = correct_policies(t), buffer_sizes(t)
     shared = sizes[policies[:, None] | candidates[None, :]] - sizes[candidates]
     weight = 2.0 ** (-per_program * length(candidates))
