@@ -91,31 +91,31 @@ class PolicyCone:
         return hessian.reshape(batch, classes, classes, d, d)
 
     def _solve(self, hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        size = self.num_classes * self.d
-        flat = np.ascontiguousarray(hessian.transpose(0, 1, 3, 2, 4)).reshape(-1, size, size)
+        free, size = self.num_classes - 1, (self.num_classes - 1) * self.d  # a common shift is no change: fix w_K
+        flat = np.ascontiguousarray(hessian[:, :free, :free].transpose(0, 1, 3, 2, 4)).reshape(-1, size, size)
         diagonal = flat.reshape(len(flat), -1)[:, :: size + 1]
         diagonal *= 1 + 1e-13  # keeps the factorisation regular when slacks are tiny
         diagonal += 1.0
-        return -np.linalg.solve(flat, gradient.reshape(-1, size, 1)).reshape(gradient.shape)
+        step = np.zeros_like(gradient)
+        step[:, :free] = -np.linalg.solve(flat, gradient[:, :free].reshape(-1, size, 1)).reshape(-1, free, self.d)
+        return step
 
     def centre(self, layer: np.ndarray, steps: int = 40) -> tuple[np.ndarray, np.ndarray]:
         """Minimiser of the barrier without own points, and the inverse Hessian there.
 
         ``layer (K, d)`` must be strictly inside.  Returns ``(K, d)`` and ``(K, d, K, d)``.
         """
-        layers = layer[None]
+        layers, size = layer[None], self.num_classes * self.d
         for _ in range(steps):
             lam = self.multipliers(layers)
             gradient = self._gradient(lam) + layers
-            hessian = self._hessian(lam * lam)
-            step = self._solve(hessian, gradient)
+            hessian = self._hessian(lam * lam)[0].transpose(0, 2, 1, 3).reshape(size, size) + np.eye(size)
+            step = -np.linalg.solve(hessian, gradient.ravel()).reshape(layers.shape)
             reach = (-self.slacks(step) * lam).max()
             layers = layers + min(1.0, 0.95 / max(reach, 1e-300)) * step
             if -(gradient * step).sum() < 1e-6:
                 break
-        size = self.num_classes * self.d
-        full = hessian[0].transpose(0, 2, 1, 3).reshape(size, size) + np.eye(size)
-        return layers[0], np.linalg.inv(full).reshape(self.num_classes, self.d, self.num_classes, self.d)
+        return layers[0], np.linalg.inv(hessian).reshape(self.num_classes, self.d, self.num_classes, self.d)
 
     def rays(self, centre: np.ndarray, inverse: np.ndarray, probes: np.ndarray) -> np.ndarray:
         """From the centre, for every probe and class, the farthest member along the ray that raises that logit.
@@ -152,10 +152,11 @@ class PolicyCone:
             pull = mu * mu
             total = pull.sum((1, 2))
             # own rows: gradient, curvature, and the coupling of W with t, which is eliminated
-            coupling = np.einsum("brk,brd->bkd", _flows(pull, is_label), own)
+            coupling = _flows(pull, is_label).transpose(0, 2, 1) @ own
             gradient_t = mu.sum((1, 2)) - eta
-            gradient = self._gradient(lam) + layers - np.einsum("brk,brd->bkd", _flows(mu, is_label), own)
-            hessian = self._hessian(lam * lam) + _own_curvature(pull, own, own_labels)
+            gradient = self._gradient(lam) + layers - _flows(mu, is_label).transpose(0, 2, 1) @ own
+            hessian = self._hessian(lam * lam)
+            hessian += _own_curvature(pull, own, own_labels)
             hessian -= coupling[:, :, None, :, None] * (coupling / total[:, None, None])[:, None, :, None, :]
             step = self._solve(hessian, gradient + (gradient_t / total)[:, None, None] * coupling)
             step_t = ((coupling * step).sum((1, 2)) - gradient_t) / total
