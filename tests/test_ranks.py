@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from flatness.ranks import correlation_table, fisher_interval, partial_spearman, spearman
+from flatness.ranks import bootstrap_interval, correlation_table, fisher_interval, partial_spearman, spearman
 
 
 def correlated(rho, n, rng):
@@ -55,6 +55,16 @@ def test_partial_equals_the_textbook_formula():
     x, y, z = rng.standard_normal((3, 50))
     xy, xz, yz = (stats.spearmanr(a, b).statistic for a, b in ((x, y), (x, z), (y, z)))
     assert partial_spearman(x, y, [z]) == pytest.approx((xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2)))
+
+
+def test_bootstrap_interval_of_a_difference():
+    """Two equally good predictors: the interval of the difference of |rho| contains 0; a useless one: it does not."""
+    rng = np.random.default_rng(5)
+    y, noise = rng.standard_normal(200), rng.standard_normal((3, 200))
+    difference = lambda a, b, out: abs(stats.spearmanr(a, out).statistic) - abs(stats.spearmanr(b, out).statistic)
+    low, high = bootstrap_interval(difference, y + noise[0], y + noise[1], y, seed=0, resamples=500)
+    assert low < 0 < high
+    assert bootstrap_interval(difference, y + noise[0], noise[2], y, seed=0, resamples=500)[0] > 0
 
 
 def test_table():

@@ -249,7 +249,7 @@ def _pair_verdicts(features: np.ndarray, labels: np.ndarray, probes: np.ndarray,
         if ledger.verdict[probe, label] == UNDECIDED:
             layer, farkas = refutations.linear_program(cone, own[[probe]], np.array([label]))
             # the program keeps the training rows >= 0, so its solution is moved a little towards the centre
-            steps = np.append(0.0, np.logspace(-12, 0, 25))[:, None, None] / np.linalg.norm(centre)
+            steps = np.append(np.logspace(0, -12, 25), 0.0)[:, None, None] / np.linalg.norm(centre)
             ledger.offer((layer + steps * centre) @ transform, "HiGHS")
             ledger.refute(probe, label, raw(farkas, probe), "HiGHS")
     return ledger.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,15 @@ def spearman(x: Sequence[float], y: Sequence[float], *, seed: int, confidence: f
                            (float(low), float(high)))
 
 
+def spearman_rho(x: Sequence[float], y: Sequence[float]) -> float:
+    """Spearman's rho alone, for use inside a bootstrap; 0 if a sample is constant.
+
+    >>> spearman_rho([1, 2, 3], [30, 20, 10])
+    -1.0
+    """
+    return float(_batched_spearman(np.asarray(x, dtype=float), np.asarray(y, dtype=float)))
+
+
 def fisher_interval(rho: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Interval for a Spearman correlation on Fisher's z scale, variance (1 + rho^2 / 2) / (n - 3).
 
@@ -66,6 +75,18 @@ def partial_spearman(x: Sequence[float], y: Sequence[float], given: Sequence[Seq
     design = np.column_stack([np.ones(len(rank_x)), *(stats.rankdata(np.asarray(g, dtype=float)) for g in given)])
     residual_x, residual_y = (r - design @ np.linalg.lstsq(design, r, rcond=None)[0] for r in (rank_x, rank_y))
     return float(stats.pearsonr(residual_x, residual_y).statistic)
+
+
+def bootstrap_interval(statistic: Callable[..., float], *samples: Sequence[float], seed: int, confidence: float = 0.95,
+                       resamples: int = 2000) -> tuple[float, float]:
+    """BCa bootstrap interval for ``statistic(*samples)``, where the samples are resampled together, unit by unit.
+
+    Use it for what has no closed form: a partial correlation, or the difference of two correlations with one outcome.
+    """
+    arrays = tuple(np.asarray(sample, dtype=float) for sample in samples)
+    boot = stats.bootstrap(arrays, statistic, paired=True, vectorized=False, n_resamples=resamples, confidence_level=confidence,
+                           method="BCa", rng=np.random.default_rng(seed))
+    return float(boot.confidence_interval.low), float(boot.confidence_interval.high)
 
 
 def correlation_table(table: pd.DataFrame, target: str, measures: Mapping[str, str], *, seed: int) -> pd.DataFrame:

@@ -73,7 +73,8 @@ def save_record(name: str, config: Any, table: pd.DataFrame, summary: dict[str, 
     columns = {column: table[column].tolist() for column in table.columns}
     content = {"name": name, "config": plain_config(config), "table": columns, "summary": summary, "provenance": origin}
     path = Path(folder) / f"{name}.json"
-    text = json.dumps(content, indent=None, separators=(",", ":"), allow_nan=True).replace('],"', '],\n"').replace('},"', '},\n"')
+    text = json.dumps(content, indent=None, separators=(",", ":"), allow_nan=True,
+                      default=lambda scalar: scalar.item()).replace('],"', '],\n"').replace('},"', '},\n"')
     write_atomically(path, text + "\n")
     return path
 
