@@ -102,3 +102,5 @@ def test_random_tasks_have_something_to_decide():
         assert t.outputs.any() and t.unseen.any() and len(correct_policies(t))
         t = selection.example_task(rng, 6, 3, 0.5, 3)
         assert maximal(t.language)[t.inputs].all()
+        plain = selection.example_task(rng, 6, 4, 0.5, 3, negations=False)
+        assert len(plain.language.vocabulary.programs) == 4 and plain.unseen.any()

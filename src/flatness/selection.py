@@ -52,20 +52,25 @@ def random_task(generator: np.random.Generator, n_states: int, n_programs: int, 
 
 
 def example_task(generator: np.random.Generator, n_states: int, n_features: int, density: float,
-                 n_inputs: int) -> Task:
-    """States described by random features and their negations; some are shown, a conjunction decides.
+                 n_inputs: int, negations: bool = True) -> Task:
+    """States described by random features, and by default their negations; some are shown, a conjunction
+    decides.
 
     Each feature holds in each state with probability ``density``. The inputs are the full descriptions of
     ``n_inputs`` distinct states, the outputs those of them that a conjunction accepts which was drawn
-    uniformly among the parts of the first one's description.
+    uniformly among the parts of the first one's description. Draws with U empty are rejected.
     """
-    features = random_vocabulary(generator, n_states, n_features, density).programs
-    everywhere = (1 << n_states) - 1
-    v = Vocabulary(n_states, features + tuple(everywhere & ~p for p in features),
-                   tuple(f"p{k}" for k in range(n_features)) + tuple(f"not p{k}" for k in range(n_features)))
-    shown = generator.choice(n_states, n_inputs, replace=False).tolist()
-    described = [sum(1 << k for k, p in enumerate(v.programs) if p >> s & 1) for s in shown]
-    return task_of_policy(language(v), described, described[0] & int(generator.integers(1 << 2 * n_features)))
+    while True:
+        features = random_vocabulary(generator, n_states, n_features, density)
+        absent = tuple((1 << n_states) - 1 & ~p for p in features.programs) if negations else ()
+        v = Vocabulary(n_states, features.programs + absent,
+                       features.names + tuple(f"not {name}" for name in features.names[:len(absent)]))
+        shown = generator.choice(n_states, n_inputs, replace=False).tolist()
+        described = [sum(1 << k for k, p in enumerate(v.programs) if p >> s & 1) for s in shown]
+        rule = described[0] & int(generator.integers(1 << len(v.programs)))
+        made = task_of_policy(language(v), described, rule)
+        if made.unseen.any():
+            return made
 
 
 def _powers(exponents: np.ndarray) -> np.ndarray:
@@ -98,7 +103,10 @@ def uneven(t: Task, policies: np.ndarray, generator: np.random.Generator) -> np.
 
 def teacher(t: Task, policies: np.ndarray, generator: np.random.Generator,
             per_program: float = 0.0) -> np.ndarray:
-    """S uniform over the subsets of one correct policy's buffer, drawn with weight 2**(-per_program length)."""
+    """S uniform over the subsets of the buffer of one correct policy, the teacher.
+
+    The teacher is drawn among the correct policies with weight ``2**(-per_program * length)``.
+    """
     candidates, sizes = correct_policies(t), buffer_sizes(t)
     shared = sizes[policies[:, None] | candidates[None, :]] - sizes[candidates]
     weight = 2.0 ** (-per_program * length(candidates))
