@@ -16,7 +16,7 @@ import torch
 
 from flatness.activations import Activation
 from flatness.penalised import Schedule, minimise_penalised
-from flatness.polish import InterpolationError, check_counting, consolidate, gauss_newton, revive
+from flatness.polish import InterpolationError, check_counting, consolidate, gauss_newton, interpolate
 from flatness.symmetry import balanced, orbit_minimum, orbit_terms, split_to_width
 from flatness.two_layer import TwoLayer, as_data, half_mse, stack
 
@@ -87,7 +87,7 @@ def polished(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, generator: torch.G
     (which finds a sparse teacher exactly); and, for p > 1, the consolidated one split evenly to the full width."""
     start = balanced(net, x)
     sparse = gauss_newton(consolidate(start), x, y)
-    found = {"plain": gauss_newton(start, x, y), "revived": gauss_newton(revive(start, generator), x, y),
+    found = {"plain": gauss_newton(start, x, y), "revived": interpolate(start, x, y, generator, fractions=(0.2, 0.5)),
              "sparse": sparse}
     if net.activation.degree > 1:
         found["split"] = split_to_width(sparse, x, net.width)

@@ -13,7 +13,7 @@ import torch
 
 from flatness.activations import Activation
 from flatness.flattest import LOSS_TOLERANCE, Schedule, flattest, initial_network
-from flatness.polish import InterpolationError, check_counting, gauss_newton, require_interpolation
+from flatness.polish import InterpolationError, check_counting, interpolate, require_interpolation
 from flatness.targets import DataSet
 from flatness.two_layer import TwoLayer, as_data
 
@@ -91,7 +91,8 @@ def random_features(x: torch.Tensor, y: torch.Tensor, activation: Activation, ge
 def gradient_descent(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator: torch.Generator,
                      start: str = "small", width: int | None = None, steps: int = 2000,
                      tolerance: float = LOSS_TOLERANCE) -> TwoLayer:
-    """Full-batch gradient descent with momentum 0.9 on both layers, then minimum-norm Gauss-Newton to the tolerance.
+    """Full-batch gradient descent with momentum 0.9 on both layers, then minimum-norm Gauss-Newton to the tolerance
+    (where that stalls, once more after `flatness.polish.revive`).
 
     start "small": random network with outputs 0.01 of the labels (feature learning).  "lazy": antisymmetric pairs, so
     f = 0, with parameters 10^{1/(p+1)} times the scale the labels need (kernel regime).  The rate is 0.4 over a bound on
@@ -109,7 +110,7 @@ def gradient_descent(x: torch.Tensor, y: torch.Tensor, activation: Activation, g
     else:
         raise ValueError(f"start must be 'small' or 'lazy', got {start!r}")
     net = _descend(net, x, y, steps, floor=_kernel_norm(initial_network(x, y, activation, width, generator), x))
-    return require_interpolation(gauss_newton(net, x, y), x, y, tolerance, f"gradient descent ({start})")
+    return require_interpolation(interpolate(net, x, y, generator), x, y, tolerance, f"gradient descent ({start})")
 
 
 def _kernel_norm(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:

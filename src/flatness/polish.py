@@ -85,6 +85,23 @@ def revive(net: TwoLayer, generator: torch.Generator, fraction: float = 0.2, siz
     return TwoLayer(torch.where(weak, 0.0, net.a), torch.where(weak[:, :, None], fresh, net.W), net.activation)
 
 
+def interpolate(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator,
+                fractions: tuple[float, ...] = (0.0, 0.2, 0.5), tolerance: float = 1e-18) -> TwoLayer:
+    """`gauss_newton` from `net` with the first of these fractions of neurons revived that reaches `tolerance`, per
+    data set; from the last one where none does."""
+    x, y = as_data(x, y)
+    a, W = net.a.clone(), net.W.clone()
+    left = torch.arange(len(x), device=x.device)
+    for fraction in fractions:
+        start = net[left] if fraction == 0 else revive(net[left], generator, fraction)
+        tried = gauss_newton(start, x[left], y[left])
+        a[left], W[left] = tried.a, tried.W
+        left = left[~(half_mse(tried, x[left], y[left]) <= tolerance)]
+        if len(left) == 0:
+            break
+    return TwoLayer(a, W, net.activation)
+
+
 def consolidate(net: TwoLayer, cosine: float = 0.99, share: float = 1e-2) -> TwoLayer:
     """Merge neurons within `cosine` of a stronger one, signs included, and set to zero those left with less than
     `share` of the largest |a_j| |w_j|^p.  Changes the function slightly: polish afterwards."""

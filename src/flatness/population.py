@@ -146,7 +146,8 @@ def target_moments(target: SingleIndexSum) -> tuple[torch.Tensor, torch.Tensor]:
 @dataclass(frozen=True)
 class PopulationLoss:
     """loss = E (f - h)^2 (no factor 1/2, label noise excluded), its standard error (0 when not sampled),
-    and relative = loss / Var h(x), so that the best constant predictor has relative loss 1; each (M,)."""
+    and relative = loss / Var h(x), so that the best constant predictor has relative loss 1
+    (NaN for a constant target); each (M,)."""
 
     loss: torch.Tensor
     standard_error: torch.Tensor
@@ -178,7 +179,7 @@ def population_loss(net: TwoLayer, target: Target, law: str = "gaussian", sample
         variance, method = square - mean**2, "series"
     else:
         return _sampled_loss(net, target, law, samples, generator)
-    return PopulationLoss(loss, torch.zeros_like(loss), loss / variance, method)
+    return PopulationLoss(loss, torch.zeros_like(loss), _relative(loss, variance), method)
 
 
 def _sampled_loss(net, target, law, samples, generator) -> PopulationLoss:
@@ -190,4 +191,8 @@ def _sampled_loss(net, target, law, samples, generator) -> PopulationLoss:
         h = target[i:i + 1](x)
         squares = (net[i](x) - h).square()[0]
         loss[i], error[i], variance[i] = squares.mean(), squares.std() / samples**0.5, h.var()
-    return PopulationLoss(loss, error, loss / variance, "monte carlo")
+    return PopulationLoss(loss, error, _relative(loss, variance), "monte carlo")
+
+
+def _relative(loss, variance):
+    return torch.where(variance > 0, loss / torch.where(variance > 0, variance, 1.0), torch.nan)

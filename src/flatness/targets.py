@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from flatness.activations import ABS, RELU, RELU2, Activation
+from flatness.activations import ABS, ACTIVATIONS, RELU, RELU2, Activation
 from flatness.two_layer import TwoLayer
 
 LAWS = ("gaussian", "sphere", "rademacher", "cube", "mixture")
@@ -143,18 +143,20 @@ def _sin2(z):
 _LINKS = {"relu": (RELU,), "three_relu": (RELU,) * 3, "abs": (ABS,), "tanh_sum": (_tanh2,) * 3,
           "sine_sum": (_sin2,) * 2, "relu2": (RELU2,)}
 TARGETS = tuple(_LINKS)
+_LINKS |= {name: (act,) for name, act in ACTIVATIONS.items() if name not in _LINKS}
 
 
 def make_target(name: str, d: int, generator: torch.Generator, count: int = 1) -> Target:
     """`count` targets with random orthonormal directions in R^d.
 
     "relu": z_+.  "three_relu": sum of three z_+.  "abs": |z|.  "tanh_sum": sum of three tanh(2z).
-    "sine_sum": sum of two sin(2z).  "relu2": z_+^2.  "product" (multi-index): z_1 z_2.
+    "sine_sum": sum of two sin(2z).  "relu2": z_+^2.  "product" (multi-index): z_1 z_2.  Also the name of any activation
+    of the package: one neuron of it.
     """
     if name == "product":
         return MultiIndex(name, random_directions(count, 2, d, generator), lambda z: z[..., 0] * z[..., 1])
     if name not in _LINKS:
-        raise ValueError(f"target must be one of {TARGETS + ('product',)}, got {name!r}")
+        raise ValueError(f"target must be one of {(*_LINKS, 'product')}, got {name!r}")
     links = _LINKS[name]
     return SingleIndexSum(name, random_directions(count, len(links), d, generator), links, (1.0,) * len(links))
 

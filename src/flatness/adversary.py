@@ -1,0 +1,112 @@
+"""The adversary: the flattest interpolator we can find among those with a large population loss.
+
+    minimise  half-MSE + lambda (F*(theta) + mu * F_ref * E(f + h)^2 / Var h)
+
+annealed as in flatness.penalised.  The second term pulls the network f towards minus the target h: the larger mu, the
+worse and the sharper the interpolator.  It is in closed form (Gaussian inputs), so it cannot be satisfied on a sample
+only.  Bisection in log mu, per data set, finds where the relative population loss crosses the wanted level.
+Result I (chapter a6_nongeneralising) asks how flat the bad ones can be.  Our own construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from flatness.activations import Activation
+from flatness.flattest import LOSS_TOLERANCE, default_width, initial_network, polished
+from flatness.penalised import Schedule, minimise_penalised
+from flatness.polish import InterpolationError, check_counting
+from flatness.population import activation_kernel, cross_moment, population_loss, target_moments
+from flatness.symmetry import orbit_minimum
+from flatness.targets import SingleIndexSum
+from flatness.two_layer import TwoLayer, as_data, half_mse
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """What the bisection tried: mu, F* and relative population loss of the interpolator reached, each (rounds, M)
+    (infinite F*: no interpolator), and `net`, for each data set the flattest one with relative loss >= badness."""
+
+    net: TwoLayer
+    flatness: torch.Tensor
+    relative: torch.Tensor
+    pull: torch.Tensor
+    badness: float
+
+    def smallest_flatness(self) -> torch.Tensor:
+        """The smallest F* found with relative population loss >= badness, (M,); infinite where none was."""
+        return torch.where(self.relative >= self.badness, self.flatness, torch.inf).amin(0)
+
+
+def pull_to_opposite(a: torch.Tensor, W: torch.Tensor, target: SingleIndexSum,
+                     activation: Activation) -> torch.Tensor:
+    """E (f + h)^2 - E h^2 = E f^2 + 2 E f h, (M,), differentiable in a and W; standard Gaussian inputs."""
+    length = W.norm(dim=-1).clamp_min(1e-12)
+    unit, mass = W / length[:, :, None], (a * length**activation.degree)[:, None, :]
+    square = (mass @ activation_kernel((unit @ unit.mT).clamp(-1, 1), activation) @ mass.mT)[:, 0, 0]
+    try:  # the target as a network: the same closed form
+        teacher = target.teacher(activation)
+    except ValueError:
+        return square + 2 * cross_moment(TwoLayer(a, W, activation), target)
+    cross = mass @ activation_kernel((unit @ teacher.W.mT).clamp(-1, 1), activation) @ teacher.a[:, :, None]
+    return square + 2 * cross[:, 0, 0]
+
+
+def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activation: Activation,
+              reference: torch.Tensor, generator: torch.Generator, badness: float = 0.5, rounds: int = 6,
+              bracket: tuple[float, float] = (0.05, 1.5), width: int | None = None,
+              schedule: Schedule = Schedule(steps=1500)) -> Adversary:
+    """The flattest interpolators found with relative population loss >= `badness`; M data sets, Gaussian inputs.
+
+    `reference` (M,) is F_ref, the flatness of a good interpolator (it sets the scale of mu); `bracket` holds the
+    smallest and largest mu, `rounds` is the number of bisection steps, one training run each.
+
+    Raises
+    ------
+    ValueError
+        if the target is not a sum of single-index links, or a parameter is out of range.
+    InterpolationError
+        if the counting n <= m d fails, or on some data set no interpolator that bad was found.
+    """
+    x, y = as_data(x, y)
+    if not isinstance(target, SingleIndexSum):
+        raise ValueError("the adversary needs a sum of single-index links: its population loss in closed form")
+    if not (0 < bracket[0] < bracket[1] and rounds >= 1 and badness > 0):
+        raise ValueError(f"need 0 < bracket[0] < bracket[1], rounds >= 1, badness > 0; got {bracket}, {rounds}, {badness}")
+    width = default_width(x.shape[-2]) if width is None else width
+    check_counting(x.shape[-2], x.shape[-1], width)
+    mean, square = target_moments(target)
+    scale = reference / (square - mean**2)
+    low, high = (torch.full_like(scale, mu).log() for mu in bracket)
+    candidates, flat, relative, pulls = [], [], [], []
+    for _ in range(rounds):
+        mu = ((low + high) / 2).exp()
+
+        def pull(a, W, lam):
+            with torch.enable_grad():
+                a, W = a.detach().requires_grad_(), W.detach().requires_grad_()
+                grads = torch.autograd.grad((mu * scale * pull_to_opposite(a, W, target, activation)).sum(), (a, W))
+            return tuple(lam * g for g in grads)
+
+        start = initial_network(x, y, activation, width, generator)
+        found = list(polished(minimise_penalised(start, x, y, schedule, pull), x, y, generator).values())
+        for net in found:
+            loss = population_loss(net, target).relative
+            ok = half_mse(net, x, y) <= LOSS_TOLERANCE
+            candidates.append(net)
+            flat.append(torch.where(ok, orbit_minimum(net, x), torch.inf))
+            relative.append(torch.where(ok, loss, 0.0))
+            pulls.append(mu)
+        bad_enough = torch.stack(relative[-len(found):]).amax(0) >= badness
+        low, high = torch.where(bad_enough, low, mu.log()), torch.where(bad_enough, mu.log(), high)
+    flatness, relative = torch.stack(flat), torch.stack(relative)
+    value, index = torch.where(relative >= badness, flatness, torch.inf).min(0)
+    if torch.isinf(value).any():
+        raise InterpolationError(f"no interpolator with relative loss >= {badness} on data sets "
+                                 f"{torch.isinf(value).nonzero().flatten().tolist()}: widen the bracket {bracket}")
+    rows = torch.arange(len(x), device=x.device)
+    net = TwoLayer(torch.stack([c.a for c in candidates])[index, rows],
+                   torch.stack([c.W for c in candidates])[index, rows], activation)
+    return Adversary(net, flatness, relative, torch.stack(pulls), badness)
