@@ -30,7 +30,7 @@ def geometric_mean(values: Sequence[float], level: float = 0.95) -> tuple[float,
     """(geometric mean, low, high) of positive values: `t_interval` of the logarithms, exponentiated.
 
     >>> tuple(round(v, 3) for v in geometric_mean([1.0, 4.0, 16.0]))
-    (4.0, 0.128, 125.256)
+    (4.0, 0.128, 125.216)
     """
     values = np.asarray(values, dtype=float)
     if not (values > 0).all():
