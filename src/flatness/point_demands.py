@@ -38,7 +38,11 @@ def measure(buffer: np.ndarray) -> float:
 
 
 def contains(buffer: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Whether each point lies in the buffer (half-open intervals), boolean with the shape of ``points``."""
+    """Whether each point lies in the buffer (half-open intervals), boolean with the shape of ``points``.
+
+    >>> contains(buffer_set([[0, 0.5]]), np.array([0.0, 0.5, 0.7])).tolist()
+    [True, False, False]
+    """
     return np.searchsorted(buffer.ravel(), points, side="right") % 2 == 1
 
 
