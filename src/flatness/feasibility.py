@@ -14,19 +14,15 @@ refutations from two classes (least squares in ``R^(D+1)``); Newton's method on 
 at once, every iterate being tried as a witness for every probe; refutations from all classes; HiGHS.
 """
 
-import os
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 
 import numpy as np
-from tqdm import tqdm
 
 from flatness import refutations
 from flatness.certificates import MARGIN, RESIDUAL, Farkas, farkas_residual, margins
 from flatness.labelled_points import TrainingPolicyInfeasible, checked_system, refuse_contradictions
 from flatness.policy_cone import PolicyCone, homogenise, whiten
+from flatness.processes import map_processes
 
 CHUNK = 250_000  # entries of the Hessians worked on at a time: they should stay in the cache
 FEASIBLE, INFEASIBLE, UNDECIDED = 1, 0, -1
@@ -167,15 +163,7 @@ def pair_verdicts_ensemble(
     """
     features, labels, probes = checked_system(features, labels, probes, num_classes, 3)
     jobs = [(f, labels, p, num_classes) for f, p in zip(features, probes, strict=True)]
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be a positive integer or None, got {workers}")
-    workers = min(workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(2)), len(jobs))
-    bar = {"total": len(jobs), "desc": "pair proxy", "disable": not progress}
-    if workers <= 1:
-        results = list(tqdm(map(_marked, jobs), **bar))
-    else:
-        with _single_threaded(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            results = list(tqdm(pool.map(_marked, jobs), **bar))
+    results = map_processes(_marked, jobs, workers=workers, progress=progress, label="pair proxy")
     reasons = {m: result for m, result in enumerate(results) if isinstance(result, str)}
     return EnsembleVerdicts(tuple(None if isinstance(r, str) else r for r in results), reasons)
 
@@ -248,9 +236,7 @@ def _pair_verdicts(features: np.ndarray, labels: np.ndarray, probes: np.ndarray,
             ledger.refute(probe, label, raw(farkas, probe), "many classes")
         if ledger.verdict[probe, label] == UNDECIDED:
             layer, farkas = refutations.linear_program(cone, own[[probe]], np.array([label]))
-            # the program keeps the training rows >= 0, so its solution is moved a little towards the centre
-            steps = np.append(np.logspace(0, -12, 25), 0.0)[:, None, None] / np.linalg.norm(centre)
-            ledger.offer((layer + steps * centre) @ transform, "HiGHS")
+            ledger.offer((layer @ transform)[None], "HiGHS")
             ledger.refute(probe, label, raw(farkas, probe), "HiGHS")
     return ledger.close()
 
@@ -266,19 +252,3 @@ def _marked(job) -> PairVerdicts | str:
         return _pair_verdicts(*job)
     except TrainingPolicyInfeasible as error:
         return str(error)
-
-
-@contextmanager
-def _single_threaded():
-    """One BLAS thread in the processes started inside: they are parallel already."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -89,9 +89,9 @@ def _least_norm(rows: np.ndarray, counted: np.ndarray, points: np.ndarray, rival
 
 
 def linear_program(cone: PolicyCone, own: np.ndarray, own_labels: np.ndarray) -> tuple[np.ndarray, Farkas | None]:
-    """HiGHS on ``max t`` with common rows ``>= 0`` (``>= t`` if there are no own points), own rows ``>= t``, box 1.
+    """HiGHS on ``max t`` with all rows, common and own, at least ``t``, in the box ``|W| <= 1``, ``t <= 1``.
 
-    Returns the layer ``(K, d)`` it ends at and, when ``t`` is not positive, the refutation its dual values suggest.
+    Returns the layer ``(K, d)`` it ends at and the refutation, if any, that its dual values suggest.
     """
     number, rival = _all_rows(cone.points, cone.labels, cone.num_classes)
     own_number, own_rival = _all_rows(own, own_labels, cone.num_classes)
@@ -101,11 +101,8 @@ def linear_program(cone: PolicyCone, own: np.ndarray, own_labels: np.ndarray) ->
             constraint_rows(own[own_number], own_labels[own_number], own_rival, cone.num_classes),
         ]
     )
-    counted = np.ones(len(rows))
-    if len(own):
-        counted[: len(number)] = 0.0
     size = cone.num_classes * cone.d
-    matrix = np.concatenate([rows.reshape(len(rows), size), -counted[:, None]], axis=1)
+    matrix = np.concatenate([rows.reshape(len(rows), size), -np.ones((len(rows), 1))], axis=1)
     program = highspy.HighsLp()
     program.num_col_, program.num_row_ = size + 1, len(rows)
     program.sense_ = highspy.ObjSense.kMaximize
@@ -130,5 +127,5 @@ def linear_program(cone: PolicyCone, own: np.ndarray, own_labels: np.ndarray) ->
     dual = np.abs(np.array(solution.row_dual))
     tight = dual > 1e-9 * max(dual.max(initial=0.0), 1e-300)
     points = np.concatenate([cone.order[number], cone.n + own_number])[tight]
-    farkas = _least_norm(rows[tight], counted[tight], points, np.concatenate([rival, own_rival])[tight])
+    farkas = _least_norm(rows[tight], np.ones(tight.sum()), points, np.concatenate([rival, own_rival])[tight])
     return layer, farkas
