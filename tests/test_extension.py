@@ -1,0 +1,156 @@
+"""Joint labellings: brute force over all labellings, closed forms, and the estimator's mean."""
+
+from itertools import product
+from math import comb
+
+import numpy as np
+import pytest
+
+from flatness.extension import NO_LABEL, _inclusion, _thin, count_labellings, estimate_labellings
+from flatness.feasibility import pair_verdicts
+from flatness.labelled_points import TrainingPolicyInfeasible
+
+
+def consistent(features, labels, probes, labelling, num_classes) -> bool:
+    """Whether the training policy with the labelled probes added is still feasible, asked of the last of them."""
+    used = [j for j, c in enumerate(labelling) if c != NO_LABEL]
+    if not used:
+        return True
+    *rest, last = used
+    try:
+        found = pair_verdicts(
+            np.vstack([features, probes[rest]]),
+            np.append(labels, [labelling[j] for j in rest]).astype(int),
+            probes[[last]],
+            num_classes,
+        )
+    except TrainingPolicyInfeasible:
+        return False
+    return bool(found.verdict[0, labelling[last]])
+
+
+def brute_force(features, labels, probes, num_classes, partial=False) -> int:
+    options = range(NO_LABEL if partial else 0, num_classes)
+    return sum(consistent(features, labels, probes, y, num_classes) for y in product(options, repeat=len(probes)))
+
+
+def problem(seed, n=6, width=2, num_classes=3, k=3):
+    rng = np.random.default_rng(seed)
+    features = rng.standard_normal((n + k, width))
+    labels = (features @ rng.standard_normal((width, num_classes)) + rng.standard_normal(num_classes)).argmax(1)
+    return features[:n], labels[:n], features[n:], num_classes
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("partial", [False, True])
+def test_exact_count_is_brute_force(seed, partial):
+    assert count_labellings(*problem(seed), partial=partial).total == brute_force(*problem(seed), partial=partial)
+
+
+@pytest.mark.parametrize(("n", "width", "num_classes", "k"), [(1, 1, 4, 3), (4, 3, 2, 6), (12, 2, 5, 2)])
+def test_exact_count_is_brute_force_for_other_shapes(n, width, num_classes, k):
+    case = problem(11, n, width, num_classes, k)
+    found = count_labellings(*case)
+    assert found.total == brute_force(*case) and found.undecided == 0
+
+
+def cover(points: int, dimension: int) -> int:
+    """Cover (1965): dichotomies of points in general position in R^d by hyperplanes through the origin."""
+    return 2 * sum(comb(points - 1, i) for i in range(dimension))
+
+
+@pytest.mark.parametrize(("points", "width"), [(4, 1), (6, 1), (5, 2), (6, 2), (6, 3), (4, 4)])
+def test_two_classes_give_half_of_covers_number(points, width):
+    """One training point fixes one of the two signs of every dichotomy of the homogenised points."""
+    features = np.random.default_rng(points + 10 * width).standard_normal((points, width))
+    found = count_labellings(features[:1], [0], features[1:], 2)
+    assert 2 * found.total == cover(points, width + 1)
+    assert found.levels == tuple(cover(j + 1, width + 1) // 2 for j in range(points))
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_between_two_seen_points_on_a_line_the_threshold_has_k_plus_one_places(k):
+    between = (1 + np.arange(k)[:, None]) / (k + 1)
+    assert count_labellings([[0.0], [1.0]], [0, 1], between, 2).total == k + 1
+    assert count_labellings([[0.0], [1.0]], [0, 1], between, 2, partial=True).total == partial_on_a_line(k)
+
+
+def partial_on_a_line(k: int) -> int:
+    """Partial labellings that extend to a threshold: those without a 0 after a 1."""
+    return sum(
+        all(not (a == 1 and b == 0) for i, a in enumerate(y) for b in y[i:]) for y in product((NO_LABEL, 0, 1), repeat=k)
+    )
+
+
+def test_independent_points_are_free():
+    """More directions than points: with one more feature per point every labelling is consistent."""
+    assert count_labellings(np.zeros((1, 3)), [0], np.eye(3), 4).total == 4**3
+    assert count_labellings(np.zeros((1, 3)), [0], np.eye(3), 4, partial=True).total == 5**3
+
+
+def test_one_point_is_its_extension():
+    features, labels, probes, num_classes = problem(3, n=10, num_classes=5)
+    alone = pair_verdicts(features, labels, probes, num_classes).extensions
+    assert [count_labellings(features, labels, probes[[j]], num_classes).total for j in range(3)] == alone.tolist()
+
+
+def test_order_of_the_points_does_not_matter():
+    features, labels, probes, num_classes = problem(8, n=8, k=4)
+    assert (
+        count_labellings(features, labels, probes, num_classes).total
+        == count_labellings(features, labels, probes[::-1], num_classes).total
+    )
+
+
+@pytest.mark.parametrize(("population", "tilt"), [(1, 0.0), (3, 0.0), (1, 0.2), (4, 0.2)])
+def test_the_mean_of_many_runs_is_the_count(population, tilt):
+    case = problem(2, n=5, width=3, num_classes=4, k=4)
+    exact = count_labellings(*case).total
+    rng = np.random.default_rng(1)
+    found = estimate_labellings(*case, runs=400, rng=rng, population=population, tilt=tilt)
+    assert found.undecided == 0 and 0 < found.relative_error < 0.1
+    assert abs(np.exp(found.log_mean) / exact - 1) < 3.5 * found.relative_error
+
+
+def test_a_population_as_large_as_the_tree_is_exact():
+    case = problem(4, k=3)
+    found = estimate_labellings(*case, runs=2, rng=np.random.default_rng(0), population=10**4)
+    assert np.allclose(np.exp(found.log_runs), count_labellings(*case).total, rtol=1e-12)
+    assert found.relative_error < 1e-12 and np.isclose(found.effective_runs, 2)
+
+
+def test_partial_labellings_are_estimated_too():
+    case = problem(5, n=5, k=3)
+    exact = count_labellings(*case, partial=True).total
+    found = estimate_labellings(*case, runs=300, rng=np.random.default_rng(3), partial=True)
+    assert abs(np.exp(found.log_mean) / exact - 1) < 3.5 * found.relative_error
+
+
+def test_thinning_is_unbiased_and_keeps_the_sure_ones():
+    """Every node's weight has its old value as mean; the exact inclusion probabilities are met."""
+    log_weight, appeal = np.log(np.array([8.0, 1.0, 1.0, 2.0])), np.array([0.0, 0.3, 0.0, -0.2])
+    total, rng, rounds = np.zeros(4), np.random.default_rng(0), 4000
+    for _ in range(rounds):
+        kept, weights = _thin(np.zeros(4, dtype=int), log_weight, appeal, 2, rng)
+        assert 0 in kept and len(kept) == len(set(kept.tolist())) and 1 <= len(kept) <= 3
+        np.add.at(total, kept, np.exp(weights))
+    chance = _inclusion(np.exp(log_weight + appeal), 2)
+    error = np.exp(log_weight) * np.sqrt((1 / chance - 1) / rounds)
+    assert (np.abs(total / rounds - np.exp(log_weight)) <= 4 * error + 1e-12).all()
+
+
+def test_runs_repeat_with_their_generator():
+    case = problem(6, k=3)
+    first, second = (estimate_labellings(*case, runs=5, rng=np.random.default_rng(9)).log_runs for _ in range(2))
+    assert (first == second).all()
+
+
+def test_too_many_labellings_and_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="more than limit = 10 labellings after 2 points"):
+        count_labellings(np.zeros((1, 3)), [0], np.eye(3), 4, limit=10)
+    with pytest.raises(ValueError, match="runs >= 2"):
+        estimate_labellings(*problem(0), runs=1, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="population"):
+        estimate_labellings(*problem(0), runs=2, rng=np.random.default_rng(0), population=0)
+    with pytest.raises(TrainingPolicyInfeasible, match="same features"):
+        count_labellings([[0.0], [0.0]], [0, 1], [[1.0]], 2)
