@@ -1,0 +1,123 @@
+"""Guards of the book: what the regression test of the notebooks alone would let through."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+PAGES = sorted(path.stem for path in BOOK.glob("*.md"))
+COMPARED = {"text/plain", "text/html", "text/latex", "text/markdown", "application/json", "image/svg+xml"}
+
+spec = importlib.util.spec_from_file_location("execute", BOOK / "execute.py")
+execute = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(execute)
+
+
+def notebook(page):
+    return nbformat.read(BOOK / f"{page}.ipynb", as_version=4)
+
+
+def code_cells(page):
+    return [cell for cell in notebook(page).cells if cell.cell_type == "code"]
+
+
+def asserted_names(source):
+    """Names of variables that the assertions of a cell speak about (attributes and calls included)."""
+    tests = [node.test for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
+    return {name.id for test in tests for name in ast.walk(test) if isinstance(name, ast.Name)}
+
+
+def is_compared(cell):
+    """Whether nbval compares anything that this cell puts out."""
+    return any(output.output_type == "stream" or COMPARED & set(output.get("data", {}))
+               and not {"image/png"} & set(output.get("data", {})) for output in cell.outputs)
+
+
+def test_every_page_is_in_the_contents_and_the_other_way_round():
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    files = [contents["root"]] + [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
+    assert sorted(Path(file).stem for file in files) == PAGES
+    assert sorted(path.stem for path in BOOK.glob("*.ipynb")) == PAGES
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pair_is_in_step(page):
+    source, executed = execute.source_notebook(page), notebook(page)
+    assert [(c.cell_type, c.source, c.id) for c in source.cells] == [(c.cell_type, c.source, c.id) for c in executed.cells], (
+        f"book/{page}.ipynb was made from another version of book/{page}.md; run `make book`")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_belongs_to_the_present_code_and_results(page):
+    assert not execute.is_stale(page), f"book/{page}.ipynb was executed with other code or results; run `make book`"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_cell_was_run_in_order_from_a_fresh_kernel(page):
+    counts = [cell.execution_count for cell in code_cells(page)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert not [o for cell in code_cells(page) for o in cell.outputs if o.output_type == "error" or o.get("name") == "stderr"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_not_compared_is_asserted(page):
+    """A figure is not compared, so its cell must assert something about a variable."""
+    for cell in code_cells(page):
+        if cell.outputs and not is_compared(cell):
+            assert asserted_names(cell.source), f"{cell.id}: only a figure, and no assertion about a variable"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_assertions_speak_of_computed_variables(page):
+    """No assertion about constants alone."""
+    for cell in code_cells(page):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Assert):
+                assert {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}, f"{cell.id}: `{ast.unparse(node)}`"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if re.match(r"[abc]\d", page)])
+def test_chapter_contract(page):
+    """Every chapter asserts, warns what it does not show, has exercises with solutions, and names its functions."""
+    text = (BOOK / f"{page}.md").read_text()
+    assert any("assert" in cell.source for cell in code_cells(page))
+    assert "What this does not show" in text and "**Question" in text
+    assert text.count("{exercise") >= 1 and text.count("{solution") >= 1 and ":class: dropdown" in text
+    assert "## Functions used" in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_switches_the_regression_test_off(page):
+    for cell in notebook(page).cells:
+        tags = set(cell.metadata.get("tags", []))
+        assert not {tag for tag in tags if tag.startswith("nbval") or tag in {"raises-exception", "skip-execution"}}, cell.id
+        assert "NBVAL_" not in cell.source and "filterwarnings" not in cell.source, cell.id
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_cells_are_short(page):
+    long = {cell.id: len(cell.source.splitlines()) for cell in code_cells(page) if len(cell.source.splitlines()) > 25}
+    assert not long
+
+
+def test_fingerprint_sees_code_but_not_docstrings(tmp_path, monkeypatch):
+    module = tmp_path / "mod.py"
+    monkeypatch.setattr(execute, "PACKAGE", tmp_path)
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("from flatness import mod")])
+    prints = []
+    for text in ('"""A."""\nx = 1\n', '"""B."""\nx = 1  # comment\n', '"""B."""\nx = 2\n'):
+        module.write_text(text)
+        prints.append(execute.fingerprint(page))
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_modules_used_follows_imports():
+    used = execute.modules_used("from flatness.experiments import pair_proxy")
+    assert {"flatness.experiments.pair_proxy", "flatness.feasibility", "flatness.certificates", "flatness.images"} <= set(used)
+    assert "flatness.language" not in used

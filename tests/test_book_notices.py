@@ -1,0 +1,70 @@
+"""Break the package on purpose: a chapter must fail. This is what rules out chapters whose checks are tautologies."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Runs the code cells of a notebook in order in one namespace, up to and including cell `last`; prints where it stopped.
+RUNNER = """
+import json, sys, matplotlib
+matplotlib.use("Agg")
+import flatness, torch
+torch.set_num_threads(1)
+assert flatness.__file__.startswith(sys.argv[1]), flatness.__file__
+cells = [c for c in json.load(open(sys.argv[2]))["cells"] if c["cell_type"] == "code"][: int(sys.argv[3]) + 1]
+namespace = {}
+for number, cell in enumerate(cells):
+    try:
+        exec(compile("".join(cell["source"]), f"cell {number}", "exec"), namespace)
+    except Exception as error:
+        print(json.dumps([number, type(error).__name__]))
+        break
+else:
+    print(json.dumps(["passed"]))
+"""
+
+# chapter, module, what is written there, what a slip of the pen would make of it, cell that must notice
+MUTANTS = [
+    ("a3_trace", "two_layer", "net.a.square() * slopes", "net.a.abs() * slopes"),
+    ("a3_trace", "curvature", "p.sqrt()[..., None] * (identity - p[..., None, :])", "p.sqrt()[..., None] * identity"),
+    ("a3_trace", "curvature", "back.mul_((z[layer - 1] > 0)[:, :, None])", "pass"),
+    ("b6_pair_proxy", "feasibility", "winners = (layers @ self.probes.T).argmax(1)", "winners = (layers @ self.probes.T).argmin(1)"),
+    ("b6_pair_proxy", "refutations", "if residual > ZERO:", "if residual < ZERO:"),
+]
+LAST_CELL = {"a3_trace": 4, "b6_pair_proxy": 2}
+
+
+def run_chapter(package, chapter):
+    command = [sys.executable, "-c", RUNNER, str(package), str(ROOT / "book" / f"{chapter}.ipynb"), str(LAST_CELL[chapter])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT / "book",
+                          env={**os.environ, "PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def package(tmp_path):
+    shutil.copytree(ROOT / "src" / "flatness", tmp_path / "flatness", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("chapter", sorted(LAST_CELL))
+def test_whole_package_passes(package, chapter):
+    assert run_chapter(package, chapter) == ["passed"]
+
+
+@pytest.mark.parametrize(("chapter", "module", "written", "slip"), MUTANTS)
+def test_broken_package_is_noticed(package, chapter, module, written, slip):
+    path = package / "flatness" / f"{module}.py"
+    code = path.read_text()
+    assert code.count(written) == 1, f"{module}.py no longer holds {written!r}"
+    path.write_text(code.replace(written, slip))
+    stopped = run_chapter(package, chapter)
+    assert stopped != ["passed"] and stopped[1] in {"AssertionError", "IndexError"}, stopped
