@@ -143,7 +143,7 @@ class PolicyCone:
         index, finished, final = np.arange(len(layers)), np.zeros(len(layers), dtype=bool), layers.copy()
         is_label = np.arange(self.num_classes) == own_labels[..., None]
         rivals = ~is_label
-        t = np.where(rivals, _own_slacks(layers, own, own_labels), np.inf).min((1, 2)) - 0.5
+        t = np.where(rivals, _own_slacks(layers, own, own_labels), np.inf).min((1, 2)) - 0.1
         eta = np.full(len(layers), 100.0 * own.shape[1] * (self.num_classes - 1))
         for _ in range(steps):
             lam = self.multipliers(layers)
