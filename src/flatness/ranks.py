@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 
@@ -89,14 +88,17 @@ def bootstrap_interval(statistic: Callable[..., float], *samples: Sequence[float
     return float(boot.confidence_interval.low), float(boot.confidence_interval.high)
 
 
-def correlation_table(table: pd.DataFrame, target: str, measures: Mapping[str, str], *, seed: int) -> pd.DataFrame:
-    """Spearman correlation of every measure (column -> label) with ``target``: rho, both 95 % intervals, p, n."""
-    rows = {}
-    for column, label in measures.items():
-        result = spearman(table[column], table[target], seed=seed)
-        rows[label] = {"rho": result.rho, "Fisher 95 %": "[{:+.2f}, {:+.2f}]".format(*result.fisher),
-                       "bootstrap 95 %": "[{:+.2f}, {:+.2f}]".format(*result.bootstrap), "p": result.p, "n": result.n}
-    return pd.DataFrame.from_dict(rows, orient="index")
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down adjusted p-values: the family-wise error over all named tests is at most the level compared with.
+
+    >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
+    {'a': 0.03, 'b': 0.06, 'c': 0.06}
+    """
+    adjusted, largest = {}, 0.0
+    for step, name in enumerate(sorted(p_values, key=p_values.get)):
+        largest = max(largest, min(1.0, (len(p_values) - step) * p_values[name]))
+        adjusted[name] = largest
+    return {name: adjusted[name] for name in p_values}
 
 
 def _batched_spearman(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:

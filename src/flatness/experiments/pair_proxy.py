@@ -13,11 +13,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from flatness import published
 from flatness.curvature import hessian_trace
 from flatness.feasibility import EnsembleVerdicts, pair_verdicts_ensemble
 from flatness.images import Split, load
 from flatness.networks import MLPEnsemble
+from flatness.ranks import RankCorrelation, spearman
 from flatness.training import SGD, Trained, accuracy, order_generators, train
+
+
+MEASURES = {"trace": "Hessian trace", "weight_norm": "weight norm", "pair_proxy": "pair proxy",
+            "effective_rank": "effective rank", "active_units": "active units"}
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,23 @@ def measure(trained: Trained, split: Split, verdicts: EnsembleVerdicts) -> pd.Da
     }
     table = pd.DataFrame({"seed": range(len(networks)), **{name: value.cpu().numpy() for name, value in columns.items()}})
     return table.assign(pair_proxy=verdicts.pair_proxy, undecided=verdicts.undecided)
+
+
+def correlations(table: pd.DataFrame, resamples: int = 2000) -> dict[str, RankCorrelation]:
+    """Rank correlation of every measure with test accuracy over the networks, with its intervals."""
+    return {m: spearman(table[m], table["test_accuracy"], seed=0, resamples=resamples) for m in MEASURES}
+
+
+def beside_published(results: dict[str, RankCorrelation], data: str) -> pd.DataFrame:
+    """The paper's measures: published and our rho, our 95 % intervals, whether they hold the published value, both p."""
+    rows = {}
+    for measure in ("trace", "weight_norm", "pair_proxy"):
+        (rho, p), ours = published.PAIR_PROXY[data][measure], results[measure]
+        rows[MEASURES[measure]] = {
+            "published": f"{rho:+.3f}", "ours": f"{ours.rho:+.3f}",
+            "95 % bootstrap": "[{:+.2f}, {:+.2f}]".format(*ours.bootstrap), "95 % Fisher": "[{:+.2f}, {:+.2f}]".format(*ours.fisher),
+            "published inside": bool(ours.bootstrap[0] <= rho <= ours.bootstrap[1]), "p published": f"{p:.1g}", "p ours": f"{ours.p:.1g}"}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def run(config: PairProxyConfig, *, device: torch.device, dtype: torch.dtype, progress: bool = True) -> pd.DataFrame:

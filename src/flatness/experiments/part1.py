@@ -13,6 +13,7 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -42,7 +43,7 @@ class InterpolatorsConfig:
     ratios: tuple[float, ...] = (1.5, 2, 4, 8, 16)
     d: int = 20
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    steps: int = 1500
+    steps: int = 1200
     wrong_fraction: float = 0.25
 
 
@@ -54,7 +55,7 @@ class AdversaryConfig:
     ratios: tuple[float, ...] = (2, 4, 8, 16)
     d: int = 20
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    steps: int = 1200
+    steps: int = 800
     badness: float = 0.5
     rounds: int = 6
     bracket: tuple[float, float] = (0.1, 4.0)
@@ -78,7 +79,7 @@ class FlattestConfig:
         ("pure noise", "relu", "zero", ("gaussian",), (1.0,), (20,), (2, 4, 8, 16)),
     )
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    steps: int = 1500
+    steps: int = 1200
 
 
 def generator(*key) -> torch.Generator:
@@ -217,18 +218,19 @@ def run(config, done: pd.DataFrame | None = None, on_cell: Callable[[pd.DataFram
     return table
 
 
-def record(name: str, config=None, progress: bool = True) -> None:
-    """Run an experiment, or continue it, and write results/part1_<name>.json after every cell (atomically)."""
+def record(name: str, config=None, progress: bool = True, folder: Path = records.RESULTS) -> None:
+    """Run an experiment, or continue it, and write <folder>/part1_<name>.json after every cell (atomically)."""
     config, file = config or EXPERIMENTS[name][0](), f"part1_{name}"
     try:
-        done = records.load_record(file, config).table
+        done = records.load_record(file, config, folder).table
     except records.RecordError:
         done = None
 
     def save(table: pd.DataFrame) -> None:
         seconds = table.groupby("cell")["seconds"].first().sum()
         summary = {"cells_done": int(table["cell"].nunique()), "cells": len(cells(config))}
-        records.save_record(file, config, table, summary, records.provenance(device="cpu", seconds=float(seconds)))
+        origin = records.provenance(device="cpu", seconds=float(seconds))
+        records.save_record(file, config, table, summary, origin, folder)
 
     run(config, done, save, progress)
 

@@ -12,12 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from flatness import ranks, records
+from flatness import records
 from flatness.device import default_device, default_dtype
 from flatness.experiments import pair_proxy
-
-PAIR_PROXY_MEASURES = {"trace": "Hessian trace", "weight_norm": "weight norm", "pair_proxy": "pair proxy",
-                       "effective_rank": "effective rank", "active_units": "active units"}
 
 
 @dataclass(frozen=True)
@@ -33,10 +30,7 @@ class Experiment:
 
 def summarise_pair_proxy(table: pd.DataFrame) -> dict[str, Any]:
     """Accuracy, ranges and every measure's rank correlation with test accuracy, with its intervals."""
-    correlations = {}
-    for column in PAIR_PROXY_MEASURES:
-        result = ranks.spearman(table[column], table["test_accuracy"], seed=0, resamples=9999)
-        correlations[column] = dataclasses.asdict(result)
+    correlations = {m: dataclasses.asdict(r) for m, r in pair_proxy.correlations(table, resamples=9999).items()}
     return {"accuracy_mean": table["test_accuracy"].mean(), "accuracy_sd": table["test_accuracy"].std(),
             "pair_proxy_range": [table["pair_proxy"].min(), table["pair_proxy"].max()],
             "undecided": int(table["undecided"].sum()), "correlations": correlations}
