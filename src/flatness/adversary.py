@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 
 from flatness.activations import Activation
-from flatness.flattest import LOSS_TOLERANCE, default_width, initial_network, polished
-from flatness.penalised import Schedule, minimise_penalised
+from flatness.flattest import LOSS_TOLERANCE, anneal, default_width, initial_network, polished
+from flatness.penalised import Schedule
 from flatness.polish import InterpolationError, check_counting
-from flatness.population import activation_kernel, cross_moment, population_loss, target_moments
+from flatness.population import kernel_with_slope, population_loss, target_field, target_moments
 from flatness.symmetry import orbit_minimum
 from flatness.targets import SingleIndexSum
 from flatness.two_layer import TwoLayer, as_data, half_mse
@@ -41,23 +41,40 @@ class Adversary:
 
 
 def pull_to_opposite(a: torch.Tensor, W: torch.Tensor, target: SingleIndexSum,
-                     activation: Activation) -> torch.Tensor:
-    """E (f + h)^2 - E h^2 = E f^2 + 2 E f h, (M,), differentiable in a and W; standard Gaussian inputs."""
-    length = W.norm(dim=-1).clamp_min(1e-12)
-    unit, mass = W / length[:, :, None], (a * length**activation.degree)[:, None, :]
-    square = (mass @ activation_kernel((unit @ unit.mT).clamp(-1, 1), activation) @ mass.mT)[:, 0, 0]
+                     activation: Activation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """E (f + h)^2 - E h^2 = E f^2 + 2 E f h, (M,), and its gradients in a (M, m) and W (M, m, d); standard Gaussian x."""
+    p, length = activation.degree, W.norm(dim=-1).clamp_min(1e-12)
+    unit, mass = W / length[:, :, None], a * length**p
+    K, slope = kernel_with_slope(unit @ unit.mT, activation)
+    field = (K @ mass[:, :, None])[..., 0]  # E f s(<u_j, x>)
+    force = slope @ (mass[:, :, None] * unit)
+    cross, cross_force = _target_field(unit, target, activation)
+    value = (mass * (field + 2 * cross)).sum(-1)
+    by_mass, by_unit = 2 * (field + cross), 2 * mass[:, :, None] * (force + cross_force)
+    by_unit = by_unit - (by_unit * unit).sum(-1, keepdim=True) * unit
+    by_length = by_mass * a * p * length ** (p - 1)
+    return value, by_mass * length**p, by_length[:, :, None] * unit + by_unit / length[:, :, None]
+
+
+def _target_field(unit, target, activation):
+    """E h s(<u_j, x>), (M, m), and its gradient in u_j, (M, m, d)."""
     try:  # the target as a network: the same closed form
         teacher = target.teacher(activation)
     except ValueError:
-        return square + 2 * cross_moment(TwoLayer(a, W, activation), target)
-    cross = mass @ activation_kernel((unit @ teacher.W.mT).clamp(-1, 1), activation) @ teacher.a[:, :, None]
-    return square + 2 * cross[:, 0, 0]
+        with torch.enable_grad():
+            unit = unit.detach().requires_grad_()
+            field = target_field(unit, target, activation)
+            return field.detach(), torch.autograd.grad(field.sum(), unit)[0]
+    length = teacher.W.norm(dim=-1)
+    K, slope = kernel_with_slope(unit @ (teacher.W / length[:, :, None]).mT, activation)
+    mass = (teacher.a * length**activation.degree)[:, :, None]
+    return (K @ mass)[..., 0], slope @ (mass * teacher.W / length[:, :, None])
 
 
 def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activation: Activation,
               reference: torch.Tensor, generator: torch.Generator, badness: float = 0.5, rounds: int = 6,
               bracket: tuple[float, float] = (0.05, 1.5), width: int | None = None,
-              schedule: Schedule = Schedule(steps=1500)) -> Adversary:
+              schedule: Schedule = Schedule(steps=1000)) -> Adversary:
     """The flattest interpolators found with relative population loss >= `badness`; M data sets, Gaussian inputs.
 
     `reference` (M,) is F_ref, the flatness of a good interpolator (it sets the scale of mu); `bracket` holds the
@@ -76,7 +93,7 @@ def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activati
     if not (0 < bracket[0] < bracket[1] and rounds >= 1 and badness > 0):
         raise ValueError(f"need 0 < bracket[0] < bracket[1], rounds >= 1, badness > 0; got {bracket}, {rounds}, {badness}")
     width = default_width(x.shape[-2]) if width is None else width
-    check_counting(x.shape[-2], x.shape[-1], width)
+    check_counting(x.shape[-2], x.shape[-1], width, activation)
     mean, square = target_moments(target)
     scale = reference / (square - mean**2)
     low, high = (torch.full_like(scale, mu).log() for mu in bracket)
@@ -85,13 +102,12 @@ def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activati
         mu = ((low + high) / 2).exp()
 
         def pull(a, W, lam):
-            with torch.enable_grad():
-                a, W = a.detach().requires_grad_(), W.detach().requires_grad_()
-                grads = torch.autograd.grad((mu * scale * pull_to_opposite(a, W, target, activation)).sum(), (a, W))
-            return tuple(lam * g for g in grads)
+            _, grad_a, grad_W = pull_to_opposite(a, W, target, activation)
+            strength = lam * mu * scale
+            return strength[:, None] * grad_a, strength[:, None, None] * grad_W
 
         start = initial_network(x, y, activation, width, generator)
-        found = list(polished(minimise_penalised(start, x, y, schedule, pull), x, y, generator).values())
+        found = list(polished(anneal(start, x, y, schedule, generator, pull), x, y, generator).values())
         for net in found:
             loss = population_loss(net, target).relative
             ok = half_mse(net, x, y) <= LOSS_TOLERANCE

@@ -101,7 +101,7 @@ def gradient_descent(x: torch.Tensor, y: torch.Tensor, activation: Activation, g
     x, y = as_data(x, y)
     n, d = x.shape[-2:]
     width = max(100, n // 2) if width is None else width
-    check_counting(n, d, width)
+    check_counting(n, d, width, activation)
     if start == "small":
         net = initial_network(x, y, activation, width, generator, size=0.01)
     elif start == "lazy":

@@ -23,6 +23,7 @@ from flatness.norms import exponent
 from flatness.symmetry import kappa
 from flatness.two_layer import TwoLayer
 
+Extra = Callable[[torch.Tensor, torch.Tensor, float], tuple[torch.Tensor, torch.Tensor]]
 PENALTIES = ("orbit", "trace", "path")
 TINY = 1e-30
 
@@ -31,7 +32,7 @@ TINY = 1e-30
 class Schedule:
     """Annealing: lambda and tau fall log-linearly over `steps` Adam steps, the learning rate linearly to 0."""
 
-    steps: int = 2000
+    steps: int = 1500
     rate: float = 1e-2
     penalty: str = "orbit"
     lambda_first: float = 3e-2
@@ -109,7 +110,7 @@ def _mean_squared_slope(z, slope, x, weights, W, activation, width):
 
 
 def minimise_penalised(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, schedule: Schedule,
-                       extra: Callable[[torch.Tensor, torch.Tensor, float], tuple] | None = None) -> TwoLayer:
+                       extra: Extra | None = None) -> TwoLayer:
     """The network after annealed Adam on half-MSE + lambda * penalty, M data sets at once.
 
     `extra(a, W, lam)` may return gradients (a, W) of one more term (the adversary's).

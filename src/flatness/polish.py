@@ -6,9 +6,12 @@ n x n kernel J J^T = S S^T + (P P^T) * (X X^T), S = s(X W^T), P = a s'(X W^T), i
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-from flatness.symmetry import merge
+from flatness.activations import Activation
+from flatness.symmetry import merge, rescale
 from flatness.two_layer import TwoLayer, as_data, half_mse
 
 
@@ -16,15 +19,21 @@ class InterpolationError(RuntimeError):
     """No interpolating network was reached; the message says which data sets and why."""
 
 
-def check_counting(n: int, d: int, width: int) -> None:
+def check_counting(n: int, d: int, width: int, activation: Activation | None = None) -> None:
     """Raise InterpolationError if a network with m neurons in R^d cannot fit n labels in general.
 
-    Its m (d + 1) parameters act through m d dimensions of function: m are lost to rescaling.
+    Of its m (d + 1) parameters m are lost to rescaling; and where s(z) = z^p is a polynomial, all networks together span
+    only the C(d+p-1, p) forms of degree p.
     """
     if width * d < n:
         raise InterpolationError(
             f"{width} neurons in dimension {d} have {width}*({d}+1) parameters, {width} of them rescalings: {width * d}"
             f" degrees of freedom cannot fit n = {n} labels in general; use width >= {-(-n // d)}")
+    if activation is not None and activation.minus == activation.plus * (-1) ** activation.degree:
+        forms = math.comb(d + activation.degree - 1, activation.degree)
+        if forms < n:
+            raise InterpolationError(f"networks with activation {activation.name} in dimension {d} span {forms} functions, "
+                                     f"whatever their width: they cannot fit n = {n} labels in general")
 
 
 def gauss_newton(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, tolerance: float = 1e-20,
@@ -88,18 +97,29 @@ def revive(net: TwoLayer, generator: torch.Generator, fraction: float = 0.2, siz
 def interpolate(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator,
                 fractions: tuple[float, ...] = (0.0, 0.2, 0.5), tolerance: float = 1e-18) -> TwoLayer:
     """`gauss_newton` from `net` with the first of these fractions of neurons revived that reaches `tolerance`, per
-    data set; from the last one where none does."""
+    data set; from the last one where none does.
+
+    Fraction 0 is tried twice, the second time from the point of the rescaling orbit with all |w_j| three times the
+    largest balanced one: there weak neurons move through a_j, in which f is linear, and do not cross kinks.
+    """
     x, y = as_data(x, y)
     a, W = net.a.clone(), net.W.clone()
     left = torch.arange(len(x), device=x.device)
-    for fraction in fractions:
-        start = net[left] if fraction == 0 else revive(net[left], generator, fraction)
-        tried = gauss_newton(start, x[left], y[left])
+    attempts = [start for f in fractions for start in ((lambda part: part, _lengthened) if f == 0 else
+                                                       (lambda part, f=f: revive(part, generator, f),))]
+    for start in attempts:
+        tried = gauss_newton(start(net[left]), x[left], y[left])
         a[left], W[left] = tried.a, tried.W
         left = left[~(half_mse(tried, x[left], y[left]) <= tolerance)]
         if len(left) == 0:
             break
     return TwoLayer(a, W, net.activation)
+
+
+def _lengthened(net: TwoLayer) -> TwoLayer:
+    length, p = net.W.norm(dim=-1), net.activation.degree
+    longest = 3 * (net.a.abs() * length**p).amax(-1, keepdim=True) ** (1 / (p + 1))
+    return rescale(net, torch.where(length > 0, longest / torch.where(length > 0, length, 1.0), 1.0).clamp_min(1e-12))
 
 
 def consolidate(net: TwoLayer, cosine: float = 0.99, share: float = 1e-2) -> TwoLayer:

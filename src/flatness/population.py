@@ -23,44 +23,55 @@ from flatness.two_layer import TwoLayer, concatenate
 HERMITE_TERMS = 160
 
 
-def _arccos(p: int, rho: torch.Tensor) -> torch.Tensor:
-    """E z_+^p z'_+^p for a standard Gaussian pair of correlation rho, p = 0..3 (p = 0: both positive)."""
-    theta = torch.arccos(rho)
-    sin, rest = (1 - rho * rho).clamp_min(0).sqrt(), math.pi - theta
-    value = (rest, sin + rest * rho, 3 * sin * rho + rest * (1 + 2 * rho * rho),
-             15 * sin - 11 * sin**3 + rest * (9 * rho + 6 * rho**3))[p]
-    return value / (2 * math.pi)
+def _arccos(rho: torch.Tensor, p: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """E z_+^p z'_+^p and its derivative p^2 E z_+^{p-1} z'_+^{p-1}, p = 1, 2, 3, at correlation rho."""
+    rest = (math.pi - torch.arccos(rho)) / (2 * math.pi)
+    sin = (1 - rho * rho).clamp_min_(0).sqrt_() / (2 * math.pi)
+    values = [rest, sin + rest * rho]
+    if p >= 2:
+        square = rho * rho
+        values.append(3 * sin * rho + rest * (1 + 2 * square))
+    if p == 3:
+        values.append(sin * (4 + 11 * square) + rest * (9 + 6 * square) * rho)
+    return values[p], p * p * values[p - 1]
+
+
+def kernel_with_slope(rho: torch.Tensor, activation: Activation) -> tuple[torch.Tensor, torch.Tensor]:
+    """K_s(rho) = E s(z) s(z') and its derivative E s'(z) s'(z'), for a standard Gaussian pair of correlation rho.
+
+    The derivative is finite at rho = ±1, where differentiating through arccos is not.  Degree <= 3.
+    """
+    if activation.degree > 3:
+        raise ValueError(f"closed form only for degree <= 3, got {activation.degree}")
+    p, same = activation.degree, activation.plus**2 + activation.minus**2
+    rho = rho.clamp(-1, 1)
+    value, slope = _arccos(rho, p)
+    if activation.minus == 0:
+        return same * value, same * slope
+    opposite = 2 * activation.plus * activation.minus
+    value_opposite, slope_opposite = _arccos(-rho, p)
+    return same * value + opposite * value_opposite, same * slope - opposite * slope_opposite
 
 
 class _Kernel(torch.autograd.Function):
-    """K_s(rho) with derivative E s'(z) s'(z'): finite at rho = ±1, where autograd through arccos is not."""
-
     @staticmethod
-    def forward(ctx, rho, act: Activation):
-        rho = rho.clamp(-1, 1)
-        ctx.save_for_backward(rho)
-        ctx.act = act
-        even = (act.plus**2 + act.minus**2) * _arccos(act.degree, rho)
-        return even if act.minus == 0 else even + 2 * act.plus * act.minus * _arccos(act.degree, -rho)
+    def forward(ctx, rho, activation):
+        value, slope = kernel_with_slope(rho, activation)
+        ctx.save_for_backward(slope)
+        return value
 
     @staticmethod
     def backward(ctx, grad):
-        (rho,), act = ctx.saved_tensors, ctx.act
-        slope = (act.plus**2 + act.minus**2) * _arccos(act.degree - 1, rho)
-        if act.minus != 0:
-            slope = slope - 2 * act.plus * act.minus * _arccos(act.degree - 1, -rho)
-        return grad * act.degree**2 * slope, None
+        return grad * ctx.saved_tensors[0], None
 
 
 def activation_kernel(rho: torch.Tensor, activation: Activation) -> torch.Tensor:
-    """K_s(rho) = E s(z) s(z') for a standard Gaussian pair of correlation rho; degree <= 3.
+    """K_s(rho) = E s(z) s(z') for a standard Gaussian pair of correlation rho; once differentiable; degree <= 3.
 
     >>> from flatness.activations import ABS
     >>> round(activation_kernel(torch.tensor(0.0, dtype=torch.float64), ABS).item(), 6) # (E|z|)^2 = 2/pi
     0.63662
     """
-    if activation.degree > 3:
-        raise ValueError(f"closed form only for degree <= 3, got {activation.degree}")
     return _Kernel.apply(rho, activation)
 
 
@@ -125,13 +136,16 @@ def _series(rho: torch.Tensor, first: Callable, second: Callable) -> torch.Tenso
     return total
 
 
+def target_field(unit: torch.Tensor, target: SingleIndexSum, activation: Activation) -> torch.Tensor:
+    """E h(x) s(<u_j, x>), shape (M, m), for unit vectors (M, m, d) and Gaussian x, by the Hermite series of the links."""
+    rho = unit @ target.directions.mT  # (M, m, K)
+    return sum(b * _series(rho[..., k], activation, g) for k, (b, g) in enumerate(zip(target.weights, target.links)))
+
+
 def cross_moment(net: TwoLayer, target: SingleIndexSum) -> torch.Tensor:
-    """E f(x) h(x), shape (M,), Gaussian x, by the Hermite series of the links."""
+    """E f(x) h(x), shape (M,), Gaussian x."""
     unit, length = _unit(net.W)
-    mass = net.a * length**net.activation.degree
-    rho = (unit @ target.directions.mT).clamp(-1, 1)  # (M, m, K)
-    return sum(b * (mass * _series(rho[..., k], net.activation, g)).sum(-1)
-               for k, (b, g) in enumerate(zip(target.weights, target.links)))
+    return (net.a * length**net.activation.degree * target_field(unit, target, net.activation)).sum(-1)
 
 
 def target_moments(target: SingleIndexSum) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,105 @@
+import pytest
+import scipy.optimize
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from two_layer_cases import random_inputs, random_network
+
+from flatness.activations import ACTIVATIONS
+from flatness.symmetry import (balanced, balancing_scales, kappa, merge, orbit_minimum, orbit_terms, permute, rescale, split,
+                               split_to_width)
+from flatness.two_layer import TwoLayer, concatenate, trace, trace_parts
+
+NAMES = sorted(ACTIVATIONS)
+EXACT = dict(rtol=1e-10, atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.sampled_from(NAMES), st.integers(0, 10**6))
+def test_function_and_flatness_do_not_see_the_symmetries(name, seed):
+    net, x = random_network(seed, name), random_inputs(seed)
+    rng = torch.Generator().manual_seed(seed)
+    moved = rescale(permute(net, torch.randperm(5, generator=rng)),
+                    torch.exp(2 * torch.randn(2, 5, generator=rng, dtype=torch.float64)))
+    torch.testing.assert_close(moved(x), net(x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(orbit_minimum(moved, x), orbit_minimum(net, x), **EXACT)
+    assert (trace(moved, x) >= orbit_minimum(net, x) * (1 - 1e-12)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_orbit_minimum_against_numerical_minimisation(name):
+    net, x = random_network(1, name, count=1), random_inputs(1, count=1)
+    A, B = (part[0].numpy() for part in trace_parts(net, x))
+    p = net.activation.degree
+
+    def on_orbit(log_c):
+        up, down = A * torch.exp(2 * p * torch.tensor(log_c)).numpy(), B * torch.exp(-2 * torch.tensor(log_c)).numpy()
+        return (up + down).sum(), 2 * p * up - 2 * down
+
+    result = scipy.optimize.minimize(on_orbit, [0.0] * len(A), jac=True, method="BFGS", options={"gtol": 1e-9})
+    assert result.fun == pytest.approx(orbit_minimum(net, x).item(), rel=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_balanced_representative_attains_it(name):
+    net, x = random_network(2, name), random_inputs(2)
+    flat = balanced(net, x)
+    A, B = trace_parts(flat, x)
+    torch.testing.assert_close(B, net.activation.degree * A, **EXACT)
+    torch.testing.assert_close(trace(flat, x), orbit_minimum(net, x), **EXACT)
+    torch.testing.assert_close(balancing_scales(flat, x), torch.ones_like(flat.a), **EXACT)
+
+
+def test_kappa_is_the_minimum_of_t_to_the_p_plus_one_over_t():
+    for p in (1, 2, 3):
+        found = scipy.optimize.minimize_scalar(lambda t: t**p + 1 / t, bounds=(0.1, 3), method="bounded",
+                                               options={"xatol": 1e-10})
+        assert kappa(p) == pytest.approx(found.fun, rel=1e-12)
+
+
+def test_neurons_off_the_sample_or_without_weight_are_left_alone():
+    net, x = random_network(3), random_inputs(3).abs()
+    a, W = net.a.clone(), net.W.clone()
+    W[:, 0], a[:, 1] = -1.0, 0.0  # never active; no output weight
+    net = TwoLayer(a, W, net.activation)
+    assert (balancing_scales(net, x)[:, :2] == 1).all()
+    assert (orbit_terms(net, x)[:, :2] == 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("copies", [1, 2, 5])
+def test_splitting(name, copies):
+    net, x = random_network(4, name), random_inputs(4)
+    p, wide = net.activation.degree, split(net, copies)
+    torch.testing.assert_close(wide(x), net(x), **EXACT)
+    torch.testing.assert_close(orbit_minimum(wide, x), orbit_minimum(net, x) * copies ** (-(p - 1) / (p + 1)), **EXACT)
+    back = merge(wide)
+    torch.testing.assert_close(back(x), net(x), **EXACT)
+    torch.testing.assert_close(orbit_minimum(back, x), orbit_minimum(net, x), **EXACT)
+    assert ((back.a != 0).sum(-1) == 5).all()
+
+
+def test_best_split_by_brute_force():
+    net, x = random_network(5, "relu2", width=2), random_inputs(5)
+    found = orbit_minimum(split_to_width(net, x, 7), x)
+    brute = torch.stack([orbit_minimum(split(net, torch.tensor([k, 7 - k])), x) for k in range(1, 7)]).min(0).values
+    torch.testing.assert_close(found, brute, **EXACT)
+    with pytest.raises(ValueError, match="width 1"):
+        split_to_width(net, x, 1)
+
+
+def test_merging_cancels_opposite_neurons_on_one_ray():
+    net, x = random_network(6), random_inputs(6)
+    doubled = concatenate(net, rescale(TwoLayer(-net.a, net.W, net.activation), torch.full((5,), 3.0).double()))
+    assert merge(doubled)(x).abs().max() < 1e-12
+    assert orbit_minimum(merge(doubled), x).max() < 1e-12 < orbit_minimum(doubled, x).min()
+
+
+def test_bad_input():
+    net = random_network(0)
+    with pytest.raises(ValueError, match="> 0"):
+        rescale(net, torch.tensor([1.0, 1, 1, 1, 0]).double())
+    with pytest.raises(ValueError, match="permutation"):
+        permute(net, torch.tensor([0, 0, 1, 2, 3]))
+    with pytest.raises(ValueError, match="copy"):
+        split(net, torch.tensor([1, 1, 0, 1, 1]))
