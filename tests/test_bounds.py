@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from two_layer_cases import random_inputs, random_network
 
-from flatness.activations import ACTIVATIONS, RELU, RELU2
+from flatness.activations import ACTIVATIONS, RELU, RELU2, Activation
 from flatness.bounds import certificate, flatness_lower_bound
 from flatness.interpolators import memoriser
 from flatness.norms import exponent
@@ -34,9 +34,20 @@ def test_attained_by_the_memoriser(n):
 def test_equality_for_one_sample_and_equal_neurons(name):
     act = ACTIVATIONS[name]
     x = random_inputs(2, count=1, n=1)
-    direction = x[:, 0] if act.minus == 0 or abs(act.plus) <= abs(act.minus) else -x[:, 0]
+    direction = x[:, 0] if act.minus == 0 or abs(act.plus) <= abs(act.minus) else -x[:, 0]  # the smaller slope
     net = split(TwoLayer(torch.ones(1, 1).double(), direction[:, None], act), 4)
     torch.testing.assert_close(orbit_minimum(net, x), flatness_lower_bound(x, net(x), act, 4), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("slopes", [(1.0, 1.0), (2.0, -2.0)])
+def test_a_single_neuron_without_an_off_side_is_certified(slopes):
+    """|<w, x>| attains the two-sided bound for every sample, and that bound is above the one-sided one."""
+    act, x = Activation("two-sided", 1, *slopes), random_inputs(3, count=3, n=9)
+    net = random_network(3, count=3, width=1)
+    net = TwoLayer(net.a, net.W, act)
+    bound = flatness_lower_bound(x, net(x), act)
+    torch.testing.assert_close(orbit_minimum(net, x), bound, rtol=1e-12, atol=0)
+    assert (bound >= 2 * act.smallest_slope * (x.norm(dim=-1) * net(x).abs()).mean(-1)).all()
 
 
 def test_memoriser_misses_the_general_bound_by_a_power_of_n():

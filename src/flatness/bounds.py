@@ -5,6 +5,12 @@ For every network of width m with f(x_i) = y_i (chapter a4_symmetry):
     F*(theta) >= kappa_p p^q s^{2/(p+1)} m^{1-q} (1/n) sum_i (|x_i| |y_i|)^q,    q = 2p/(p+1),
 
 s the smallest non-zero of |s(1)|, |s(-1)|.  For ReLU: F* >= (2/n) sum_i |x_i| |y_i|, whatever m.
+
+Where p = 1 and s(1), s(-1) are both non-zero (|z|, leaky ReLU) no sample is ever off a neuron, and more holds:
+
+    B_j >= a_j^2 s^2 mean |x|^2,   so   F* >= 2 s rms|x| sum_j |a_j| rms_i s(<w_j, x_i>) >= 2 s rms|x| rms y,
+
+by the triangle inequality for the root mean square over the sample.  One neuron |<w, x>| attains it.
 """
 
 from __future__ import annotations
@@ -22,8 +28,8 @@ from flatness.two_layer import TwoLayer, as_data, half_mse
 
 def flatness_lower_bound(x: torch.Tensor, y: torch.Tensor, activation: Activation,
                          width: int | None = None) -> torch.Tensor:
-    """The bound above, shape (M,).  `width` is needed for p > 1 only, where splitting neurons sends
-    the minimum to 0.
+    """The better of the bounds above that hold, shape (M,).  `width` is needed for p > 1 only, where splitting
+    neurons sends the minimum to 0.
 
     >>> from flatness.activations import RELU
     >>> flatness_lower_bound(torch.tensor([[3.0, 4.0]]), torch.tensor([-2.0]), RELU).item()
@@ -33,6 +39,8 @@ def flatness_lower_bound(x: torch.Tensor, y: torch.Tensor, activation: Activatio
     p, q = activation.degree, exponent(activation.degree)
     if p > 1 and (width is None or width < 1):
         raise ValueError(f"for degree {p} > 1 the bound depends on the width: give width >= 1, got {width}")
+    if p == 1 and activation.plus != 0 and activation.minus != 0:
+        return 2 * activation.smallest_slope * (x.square().sum(-1).mean(-1) * y.square().mean(-1)).sqrt()
     sizes = (x.norm(dim=-1) * y.abs()) ** q
     spread = 1.0 if p == 1 else width ** (1 - q)
     return kappa(p) * p**q * activation.smallest_slope ** (2 / (p + 1)) * spread * sizes.mean(-1)
