@@ -5,8 +5,8 @@
     python -m benchmarks.feasibility --networks 4 --checked 4 --sample 20          a quick look
     python -m benchmarks.feasibility --record FILE.json   also write the numbers
 
-Baseline: ``scipy.optimize.linprog(method="highs")`` on every row of the system at margin 1, as the author of Paper B does.
-Where its verdict differs from ours, rational arithmetic decides.
+Baseline: ``scipy.optimize.linprog(method="highs")`` on every row of the system at margin 1, as the author of
+Paper B does. Where its verdict differs from ours, rational arithmetic decides.
 """
 
 import argparse
@@ -29,7 +29,8 @@ from flatness.training import SGD, order_generators, train
 
 
 def trained_features(n=250, probes=100, width=8, classes=10, networks=100):
-    """Frozen features of networks 784-64-width-classes trained as in the pair-proxy experiment, as numpy arrays."""
+    """Frozen features of networks 784-64-width-classes trained as in the pair-proxy experiment, as numpy
+    arrays."""
     split = load("mnist", n if classes == 10 else 2000, num_probes=100)
     keep = (split.train.y < classes).nonzero().ravel()[:n]
     x, y = split.train.x[keep], split.train.y[keep]
@@ -122,7 +123,8 @@ def compare(networks: int, checked: int, sample: int, workers: int | None) -> di
 
 
 def scaling(networks: int = 3) -> list[dict]:
-    """Median seconds a network (one process) when one of n, probes, width, classes changes from the standard."""
+    """Median seconds a network (one process) when one of n, probes, width, classes changes from the
+    standard."""
     standard = {"n": 250, "probes": 100, "width": 8, "classes": 10}
     variants = [{}, *({"n": n} for n in (125, 500, 1000)), *({"probes": q} for q in (50, 200, 400))]
     variants += [*({"width": d} for d in (16, 32)), *({"classes": c} for c in (3, 5))]

@@ -12,7 +12,8 @@ from flatness.labelled_points import TrainingPolicyInfeasible
 
 
 def consistent(features, labels, probes, labelling, num_classes) -> bool:
-    """Whether the training policy with the labelled probes added is still feasible, asked of the last of them."""
+    """Whether the training policy with the labelled probes added is still feasible, asked of the last of
+    them."""
     used = [j for j, c in enumerate(labelling) if c != NO_LABEL]
     if not used:
         return True

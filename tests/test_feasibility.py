@@ -38,7 +38,8 @@ def reference_margin(features, labels, probe, label, num_classes):
 
 
 def agree(features, labels, probes, num_classes):
-    """Compare all pairs with the reference; where that is not clear, our certificate must hold in exact arithmetic."""
+    """Compare all pairs with the reference; where that is not clear, our certificate must hold in exact
+    arithmetic."""
     found = pair_verdicts(features, labels, probes, num_classes)
     check = verify(found, features, labels, probes)
     assert (check.failed, check.undecided) == (0, 0)
@@ -104,7 +105,8 @@ def test_every_refutation_is_exact_and_a_sample_of_witnesses():
 
 
 def test_line():
-    """On a line the winners of affine functions are intervals: an unseen class fits anywhere but at a seen point."""
+    """On a line the winners of affine functions are intervals: an unseen class fits anywhere but at a seen
+    point."""
     found = pair_verdicts([[0.0], [1.0]], [0, 1], [[-1.0], [0.0], [0.5], [1.0], [2.0]], 3)
     assert found.verdict.tolist() == [[1, 0, 1], [1, 0, 0], [1, 1, 1], [0, 1, 0], [0, 1, 1]]
     assert found.extensions.tolist() == [2, 1, 3, 1, 2] and found.pair_proxy == 9

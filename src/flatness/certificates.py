@@ -3,18 +3,19 @@ r"""Certificates of feasibility and infeasibility, and their checks.
 A *row* ``(i, k)`` is the strict inequality ``<w_{y_i} - w_k, z_i> > 0`` on layers ``W (K, D + 1)``, with
 ``z_i = (phi_i, 1)``.  As a vector it is ``a = (e_{y_i} - e_k) (x) z_i``.
 
-**Witness.** A layer that satisfies the rows.  It is accepted when its smallest *normalised margin*
-``<w_{y_i} - w_k, z_i> / ((|w_{y_i}| + |w_k|) |z_i|)`` exceeds ``MARGIN = 1e-12``.  The float64 evaluation of the
-numerator is off by at most ``(D + 3) 2^-53`` times that denominator (up to higher order), so for ``D < 8000`` the
-exact inequality holds for the stored numbers: an accepted witness is a proof.
+**Witness.** A layer that satisfies the rows.  It is accepted when its smallest *normalised margin* ``<w_{y_i}
+- w_k, z_i> / ((|w_{y_i}| + |w_k|) |z_i|)`` exceeds ``MARGIN = 1e-12``.  The float64 evaluation of the
+numerator is off by at most ``(D + 3) 2^-53`` times that denominator (up to higher order), so for ``D < 8000``
+the exact inequality holds for the stored numbers: an accepted witness is a proof.
 
-**Farkas vector.** Multipliers ``lambda >= 0``, not all zero, with ``sum lambda_a a = 0``; then
-``0 = sum lambda_a <a, W> > 0`` is impossible.  In floating point the sum is a small residual ``r``.  It still
-excludes every layer of non-negligible depth: if ``<a, W> >= eps |a| |W|`` for all rows of the support, then
-``eps sum lambda_a |a| |W| <= <r, W> <= |r| |W|``, so ``eps <= rho := |r| / sum lambda_a |a|``.  We accept
-``rho <= RESIDUAL = 1e-13``: the system has no solution whose margins, measured in that way, exceed ``1e-13``.
+**Farkas vector.** Multipliers ``lambda >= 0``, not all zero, with ``sum lambda_a a = 0``; then ``0 = sum
+lambda_a <a, W> > 0`` is impossible.  In floating point the sum is a small residual ``r``.  It still excludes
+every layer of non-negligible depth: if ``<a, W> >= eps |a| |W|`` for all rows of the support, then ``eps sum
+lambda_a |a| |W| <= <r, W> <= |r| |W|``, so ``eps <= rho := |r| / sum lambda_a |a|``.  We accept ``rho <=
+RESIDUAL = 1e-13``: the system has no solution whose margins, measured in that way, exceed ``1e-13``.
 :func:`exact_farkas` removes the tolerance: it solves for the multipliers on the same support in rational
-arithmetic (a float is a rational number) and returns them only if all are positive and the sum is exactly zero.
+arithmetic (a float is a rational number) and returns them only if all are positive and the sum is exactly
+zero.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ RESIDUAL = 1e-13
 
 @dataclass(frozen=True)
 class Check:
-    """Outcome of :func:`verify`: how many certificates of each kind, how many failed, and the worst of each kind."""
+    """Outcome of :func:`verify`: how many certificates of each kind, how many failed, and the worst of each
+    kind."""
 
     witnessed: int
     refuted: int
@@ -67,7 +69,8 @@ def margins(layers: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.nd
 
 
 def farkas_residual(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int) -> float:
-    """``rho = |sum lambda_a a| / sum lambda_a |a|`` of a Farkas vector; ``inf`` if it is not a certificate at all.
+    """``rho = |sum lambda_a a| / sum lambda_a |a|`` of a Farkas vector; ``inf`` if it is not a certificate at
+    all.
 
     ``points (m, d)`` and ``labels (m,)`` hold the training points and, after them, the own points.
     """
@@ -90,10 +93,11 @@ def certified_system(features, labels, probes, probe: int, label: int) -> tuple[
 
 
 def verify(verdicts, features: np.ndarray, labels: np.ndarray, probes: np.ndarray) -> Check:
-    """Evaluate every certificate of a :class:`flatness.feasibility.PairVerdicts` again, from the raw features.
+    """Evaluate every certificate of a :class:`flatness.feasibility.PairVerdicts` again, from the raw
+    features.
 
-    Nothing of the search is reused: a verdict of 1 must have a witness whose margins at all training points and at the
-    probe exceed ``MARGIN``, a verdict of 0 a Farkas vector with residual at most ``RESIDUAL``.
+    Nothing of the search is reused: a verdict of 1 must have a witness whose margins at all training points
+    and at the probe exceed ``MARGIN``, a verdict of 0 a Farkas vector with residual at most ``RESIDUAL``.
 
     >>> from flatness.feasibility import pair_verdicts
     >>> features, labels, probes = np.array([[0.0], [2.0]]), np.array([0, 1]), np.array([[1.0], [3.0]])
@@ -152,9 +156,10 @@ def _integers(array: np.ndarray) -> list[list[int]]:
 def exact_farkas(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int) -> list[Fraction] | None:
     """Rational multipliers on the support of ``farkas`` with an exactly vanishing sum, or ``None``.
 
-    The equations ``sum lambda_a a = 0`` are solved fraction-free over the integers (Bareiss).  Where their solutions
-    form more than a line, Caratheodory's step first removes rows from the support (their multiplier is then 0).
-    ``None`` means that the line has mixed signs or does not exist: no exact certificate on this support.
+    The equations ``sum lambda_a a = 0`` are solved fraction-free over the integers (Bareiss).  Where their
+    solutions form more than a line, Caratheodory's step first removes rows from the support (their multiplier
+    is then 0). ``None`` means that the line has mixed signs or does not exist: no exact certificate on this
+    support.
 
     >>> one_point_two_labels = Farkas(np.array([0, 1]), np.array([1, 0]), np.array([1.0, 1.0]))
     >>> exact_farkas(one_point_two_labels, np.array([[0.1, 1.0], [0.1, 1.0]]), np.array([0, 1]), 2)
@@ -176,7 +181,8 @@ def exact_farkas(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_cla
 
 
 def _circuit(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Rows of the support that remain when dependent ones are removed one at a time, multipliers staying >= 0."""
+    """Rows of the support that remain when dependent ones are removed one at a time, multipliers staying >=
+    0."""
     z = points[farkas.points]
     rows = np.zeros((len(z), num_classes, points.shape[1]))
     np.add.at(rows, (np.arange(len(z)), labels[farkas.points]), z)
@@ -192,7 +198,8 @@ def _circuit(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes
         direction = null[np.linalg.norm(null, axis=1).argmax()]
         ratio = np.where(direction > 0, weights / np.maximum(direction, 1e-300), np.inf)
         weights = weights - ratio.min() * direction
-        stay = np.arange(len(kept)) != ratio.argmin()
+        stay = weights > 1e-12 * weights.max()
+        stay[ratio.argmin()] = False
         kept, weights = kept[stay], weights[stay]
 
 

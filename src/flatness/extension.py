@@ -1,29 +1,31 @@
 r"""How many labellings of several probe points are consistent with the training policy, jointly.
 
-The pair proxy adds up what each probe point admits *alone*.  The weakness of the training policy ``pi`` in the
-feature-classifier vocabulary over probe points ``x_1 .. x_k`` is the number of its completions: a completion adds
-at most one program "``x_j`` is class ``c``" per point, so it is a *partial labelling* of the points that some last layer
-in the training policy realises; it is *total* if every point has a class.  Paper B leaves both numbers open as
-intractable; here they are counted exactly for few points and estimated without bias for many.
+The pair proxy adds up what each probe point admits *alone*.  The weakness of the training policy ``pi`` in
+the feature-classifier vocabulary over probe points ``x_1 .. x_k`` is the number of its completions: a
+completion adds at most one program "``x_j`` is class ``c``" per point, so it is a *partial labelling* of the
+points that some last layer in the training policy realises; it is *total* if every point has a class.  Paper
+B leaves both numbers open as intractable; here they are counted exactly for few points and estimated without
+bias for many.
 
-**The tree.** Level ``j`` holds the consistent labellings of ``x_1 .. x_j``; the children of one are its extensions to
-``x_{j+1}``.  A consistent labelling has a layer that realises it strictly; what this layer says at ``x_{j+1}`` (moved a
-little if it ties) is one child at no cost.  Every other child is decided by the certified oracle of
+**The tree.** Level ``j`` holds the consistent labellings of ``x_1 .. x_j``; the children of one are its
+extensions to ``x_{j+1}``.  A consistent labelling has a layer that realises it strictly, and what this layer
+predicts at ``x_{j+1}`` is one child at no cost.  Every other child is decided by the certified oracle of
 :mod:`flatness.feasibility`: a layer whose margins are checked, or a Farkas vector whose residual is checked.
 
-**The estimator.** Give the root weight 1.  At each level every child inherits its parent's weight; if there are more
-than ``population`` children, keep a random subset in which child ``u`` survives with a probability ``pi_u > 0``
-(systematic sampling, about ``population`` survivors) and divide the weight of survivors by ``pi_u``.  The estimate is
-the total weight at the last level.
+**The estimator.** Give the root weight 1.  At each level every child inherits its parent's weight; if there
+are more than ``population`` children, keep a random subset in which child ``u`` survives with a probability
+``pi_u > 0`` (systematic sampling, about ``population`` survivors) and divide the weight of survivors by
+``pi_u``.  The estimate is the total weight at the last level.
 
-*Unbiased.*  Let ``T(u)`` be the number of leaves below ``u`` and ``M_j = sum over kept u of weight_u T(u)`` at level ``j``.
-Then ``T(u)`` is the sum of ``T`` over the children of ``u``, so passing to children leaves the sum unchanged, and
-thinning leaves its expectation unchanged, because ``E[1{u kept} / pi_u] = 1`` given the past.  Hence ``E[M_k] = M_0``,
-the number of leaves.  The probabilities may depend on everything seen so far.
+*Unbiased.*  Let ``T(u)`` be the number of leaves below ``u`` and ``M_j = sum over kept u of weight_u T(u)``
+at level ``j``. Then ``T(u)`` is the sum of ``T`` over the children of ``u``, so passing to children leaves
+the sum unchanged, and thinning leaves its expectation unchanged, because ``E[1{u kept} / pi_u] = 1`` given
+the past.  Hence ``E[M_k] = M_0``, the number of leaves.  The probabilities may depend on everything seen so
+far.
 
-``population = 1`` with equal probabilities is Knuth's random descent (1975): the weight is the product of the numbers
-of children met on the way.  ``population = None`` keeps everything and the count is exact.  Weights of single descents
-have heavy tails; ``Estimate`` therefore carries the runs themselves.
+``population = 1`` with equal probabilities is Knuth's random descent (1975): the weight is the product of the
+numbers of children met on the way.  A population as large as the tree keeps everything and has no
+variance.  Weights of single descents have heavy tails; ``Estimate`` therefore carries the runs themselves.
 """
 
 from dataclasses import dataclass
@@ -41,10 +43,12 @@ NO_LABEL = -1
 
 @dataclass(frozen=True)
 class Count:
-    """Exact numbers of consistent labellings: ``levels[j]`` for the first ``j`` probe points, ``total`` for all.
+    """Exact numbers of consistent labellings: ``levels[j]`` for the first ``j`` probe points, ``total`` for
+    all.
 
-    ``undecided`` counts nodes without a certificate either way; they and all below them are not in the counts, so
-    with ``undecided > 0`` the counts are lower bounds.  ``calls`` counts the children the oracle had to decide.
+    ``undecided`` counts nodes without a certificate either way; they and all below them are not in the
+    counts, so with ``undecided > 0`` the counts are lower bounds.  ``calls`` counts the children the oracle
+    had to decide.
     """
 
     total: int
@@ -72,7 +76,8 @@ class Estimate:
 
     @property
     def relative_error(self) -> float:
-        """Standard error of the mean over the mean; an underestimate while rare large runs have not been met."""
+        """Standard error of the mean over the mean; an underestimate while rare large runs have not been
+        met."""
         ratios = np.exp(self.log_runs - self.log_mean)
         return float(ratios.std(ddof=1) / np.sqrt(len(ratios)))
 
@@ -101,7 +106,8 @@ class _Tree:
     def children(self, prefixes: np.ndarray, layers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All consistent children of labellings ``(B, j)`` realised by ``layers (B, K, d)``.
 
-        Returns the parent of each child ``(C,)``, the child labellings ``(C, j + 1)`` and layers ``(C, K, d)``.
+        Returns the parent of each child ``(C,)``, the child labellings ``(C, j + 1)`` and layers ``(C, K,
+        d)``.
         """
         level = prefixes.shape[1]
         parents, labels, found = [], [], []
@@ -149,14 +155,16 @@ class _Tree:
         return parent, np.column_stack([prefixes[parent], label]), np.concatenate(found)[order]
 
     def _own(self, prefixes: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Own points ``(B, j + 1, d)`` and labels; an unlabelled point is replaced by a copy of a training point."""
+        """Own points ``(B, j + 1, d)`` and labels; an unlabelled point is replaced by a copy of a training
+        point."""
         full = np.column_stack([prefixes, labels])
         blank = full == NO_LABEL
         own = np.where(blank[..., None], self.cone.points[0], self.own[: full.shape[1]])
         return own, np.where(blank, self.cone.labels[0], full)
 
     def _realises(self, layers: np.ndarray, prefixes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Whether layers satisfy the training labels and the labelling, with checked margins, ``(B,)`` bool."""
+        """Whether layers satisfy the training labels and the labelling, with checked margins, ``(B,)``
+        bool."""
         raw, full = layers @ self.transform, np.column_stack([prefixes, labels])
         good = margins(raw, self.points, self.labels).min(1) > MARGIN
         for j in range(full.shape[1]):
@@ -185,10 +193,12 @@ def count_labellings(
 ) -> Count:
     """Exact number of consistent labellings of the probe points ``(k, D)``, breadth first.
 
-    ``partial=True`` counts partial labellings, the empty one included: the weakness ``|Ext(pi)|`` over these points.
-    Inputs and errors as :func:`flatness.feasibility.pair_verdicts`; ``ValueError`` when a level exceeds ``limit``.
+    ``partial=True`` counts partial labellings, the empty one included: the weakness ``|Ext(pi)|`` over these
+    points. Inputs and errors as :func:`flatness.feasibility.pair_verdicts`; ``ValueError`` when a level
+    exceeds ``limit``.
 
-    Two classes on a line, trained on one point: two more points leave the three intervals on each side of it or none:
+    Two classes on a line and class 0 seen at 0: of the points 1 and 2, none, the second, or both may be on the
+    other side of the one threshold:
 
     >>> count_labellings([[0.0]], [0], [[1.0], [2.0]], 2).total
     3
@@ -217,9 +227,10 @@ def estimate_labellings(
 ) -> Estimate:
     """Unbiased estimates of the number :func:`count_labellings` returns, ``runs`` independent ones.
 
-    ``population`` nodes survive at each level of each run (1: Knuth's random descent).  A node survives with probability
-    proportional to its weight times ``depth ** tilt``, where ``depth`` is the smallest normalised margin of its layer at
-    the probe points: ``tilt = 0`` chooses evenly.  The runs share the verdicts of nodes that several of them visit.
+    ``population`` nodes survive at each level of each run (1: Knuth's random descent).  A node survives with
+    probability proportional to its weight times ``depth ** tilt``, where ``depth`` is the smallest normalised
+    margin of its layer at the probe points: ``tilt = 0`` chooses evenly.  The runs share the verdicts of
+    nodes that several of them visit.
     """
     if runs < 2 or population < 1:
         raise ValueError(f"need runs >= 2 and population >= 1, got {runs} and {population}")
@@ -250,7 +261,8 @@ def _log_depth(tree: _Tree, layers: np.ndarray, prefixes: np.ndarray) -> np.ndar
 
 
 def _thin(run, log_weight, appeal, population, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Systematic sampling within each run: survivors and their weights divided by their inclusion probabilities."""
+    """Systematic sampling within each run: survivors and their weights divided by their inclusion
+    probabilities."""
     kept, weights = [], []
     for r in np.unique(run):
         nodes = rng.permutation(np.flatnonzero(run == r))

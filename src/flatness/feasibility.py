@@ -1,17 +1,18 @@
-r"""Certified feasibility of (probe, class) pairs: the pair proxy of Paper B, section on the feature-classifier vocabulary.
+r"""Certified feasibility of (probe, class) pairs: the pair proxy of Paper B, section on the
+feature-classifier vocabulary.
 
-Layers below the last are frozen, so a network is its feature map ``phi`` with values in ``R^D``.  The *training
-policy* is the set of last layers ``(W, b)``, ``W (K, D)``, ``b (K,)``, that strictly classify the training points.
-The pair ``(p, c)`` is *feasible* if some member of it strictly predicts ``c`` at the probe ``p``.  The *pair proxy*
-is the number of feasible pairs.  The training policy is an open convex cone: the size of a margin is a matter of
-scale, and only its sign has a meaning.
+Layers below the last are frozen, so a network is its feature map ``phi`` with values in ``R^D``.  The
+*training policy* is the set of last layers ``(W, b)``, ``W (K, D)``, ``b (K,)``, that strictly classify the
+training points. The pair ``(p, c)`` is *feasible* if some member of it strictly predicts ``c`` at the probe
+``p``.  The *pair proxy* is the number of feasible pairs.  The training policy is an open convex cone: the
+size of a margin is a matter of scale, and only its sign has a meaning.
 
-Every verdict carries a certificate (see :mod:`flatness.certificates`): ``1`` a witness, ``0`` a Farkas vector;
-a pair for which neither passes its check is ``-1``, undecided, and counts as neither.
+Every verdict carries a certificate (see :mod:`flatness.certificates`): ``1`` a witness, ``0`` a Farkas
+vector; a pair for which neither passes its check is ``-1``, undecided, and counts as neither.
 
 How a network's pairs are settled, in this order: the centre of the cone and rays from it (one factorisation);
-refutations from two classes (least squares in ``R^(D+1)``); Newton's method on a barrier for all remaining pairs
-at once, every iterate being tried as a witness for every probe; refutations from all classes; HiGHS.
+refutations from two classes (least squares in ``R^(D+1)``); Newton's method on a barrier for all remaining
+pairs at once, every iterate being tried as a witness for every probe; refutations from all classes; HiGHS.
 """
 
 from dataclasses import dataclass, field
@@ -32,10 +33,11 @@ FEASIBLE, INFEASIBLE, UNDECIDED = 1, 0, -1
 class PairVerdicts:
     """Verdicts of one network for ``q`` probes and ``K`` classes, each with its certificate.
 
-    ``verdict (q, K)`` int8 holds 1 feasible, 0 infeasible, -1 undecided.  ``witnesses (w, K, D + 1)`` are layers with
-    the bias in the last column; ``witness_of (q, K)`` is the witness of a feasible pair, else -1.  ``refutations`` are
-    Farkas vectors (rows of the training points ``0 .. n - 1`` and of the probe as point ``n``) and ``refutation_of
-    (q, K)`` points into them, else -1.  ``settled`` counts the pairs by the step that settled them.
+    ``verdict (q, K)`` int8 holds 1 feasible, 0 infeasible, -1 undecided.  ``witnesses (w, K, D + 1)`` are
+    layers with the bias in the last column; ``witness_of (q, K)`` is the witness of a feasible pair, else -1.
+    ``refutations`` are Farkas vectors (rows of the training points ``0 .. n - 1`` and of the probe as point
+    ``n``) and ``refutation_of (q, K)`` points into them, else -1.  ``settled`` counts the pairs by the step
+    that settled them.
     """
 
     verdict: np.ndarray
@@ -63,7 +65,8 @@ class PairVerdicts:
 
 @dataclass(frozen=True)
 class EnsembleVerdicts:
-    """Verdicts of ``M`` networks; ``networks[m]`` is ``None`` where no last layer keeps the training labels."""
+    """Verdicts of ``M`` networks; ``networks[m]`` is ``None`` where no last layer keeps the training
+    labels."""
 
     networks: tuple[PairVerdicts | None, ...]
     reasons: dict[int, str] = field(default_factory=dict)
@@ -80,7 +83,8 @@ class EnsembleVerdicts:
 
     @property
     def undecided(self) -> np.ndarray:
-        """``(M,)`` undecided pairs per network; all of them where the training policy is empty is meaningless: 0."""
+        """``(M,)`` undecided pairs per network; all of them where the training policy is empty is
+        meaningless: 0."""
         return np.array([0 if net is None else net.undecided for net in self.networks])
 
 
@@ -138,13 +142,14 @@ class _Ledger:
 def pair_verdicts(features, labels, probes, num_classes: int) -> PairVerdicts:
     """Certified verdicts for every probe and class.
 
-    Parameters: ``features (n, D)`` and ``probes (q, D)``, finite, read as float64; ``labels (n,)`` integers in
-    ``[0, num_classes)``; ``num_classes >= 2``.  Arrays or tensors.  Duplicated points are fine.
+    Parameters: ``features (n, D)`` and ``probes (q, D)``, finite, read as float64; ``labels (n,)`` integers
+    in ``[0, num_classes)``; ``num_classes >= 2``.  Arrays or tensors.  Duplicated points are fine.
 
-    Raises ``ValueError`` for anything else, and :class:`TrainingPolicyInfeasible` when no last layer keeps the
-    training labels (two equal points with different labels are named).
+    Raises ``ValueError`` for anything else, and :class:`TrainingPolicyInfeasible` when no last layer keeps
+    the training labels (two equal points with different labels are named).
 
-    Points 0 and 2 on a line have classes 0 and 1, so a probe between them may have either, and one beyond must follow:
+    Points 0 and 2 on a line have classes 0 and 1, so a probe between them may have either, and one beyond
+    must follow:
 
     >>> pair_verdicts([[0.0], [2.0]], [0, 1], [[-1.0], [1.0], [2.0], [3.0]], 2).verdict.tolist()
     [[1, 0], [1, 1], [0, 1], [0, 1]]
@@ -169,7 +174,8 @@ def pair_verdicts_ensemble(
 
 
 def training_layer(cone: PolicyCone) -> np.ndarray:
-    """A layer strictly inside the training policy, in the coordinates of ``cone``, or :class:`TrainingPolicyInfeasible`."""
+    """A layer strictly inside the training policy, in the coordinates of ``cone``, or
+    :class:`TrainingPolicyInfeasible`."""
     nobody = PolicyCone(np.empty((0, cone.d)), np.empty(0, dtype=int), cone.num_classes)
     found: list[np.ndarray] = []
 

@@ -6,7 +6,8 @@ from flatness.certificates import Farkas
 
 
 class TrainingPolicyInfeasible(ValueError):
-    """No last layer strictly classifies the training points; ``farkas`` is the refutation, when one was found."""
+    """No last layer strictly classifies the training points; ``farkas`` is the refutation, when one was
+    found."""
 
     def __init__(self, message: str, farkas: Farkas | None = None):
         super().__init__(message)

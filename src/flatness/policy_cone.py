@@ -34,11 +34,13 @@ def homogenise(features: np.ndarray) -> np.ndarray:
 
 
 def whiten(stacked: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coordinates in which the rows of ``stacked (m, d)`` have the identity as Gram matrix, then rows of length one.
+    """Coordinates in which the rows of ``stacked (m, d)`` have the identity as Gram matrix, then rows of
+    length one.
 
-    Returns ``(rows, lengths, T)`` with ``rows[i] = T @ stacked[i] / lengths[i]`` (a positive factor changes no strict
-    inequality): a layer ``W'`` in the new coordinates is ``W' @ T`` in the old ones, and a multiplier ``v`` on a
-    new row is ``v / lengths[i]`` on the old one.  Directions that no row has (dead features) disappear.
+    Returns ``(rows, lengths, T)`` with ``rows[i] = T @ stacked[i] / lengths[i]`` (a positive factor changes
+    no strict inequality): a layer ``W'`` in the new coordinates is ``W' @ T`` in the old ones, and a
+    multiplier ``v`` on a new row is ``v / lengths[i]`` on the old one.  Directions that no row has (dead
+    features) disappear.
     """
     size = np.abs(stacked).max(0)
     size[size == 0] = 1.0
@@ -118,7 +120,8 @@ class PolicyCone:
         return layers[0], np.linalg.inv(hessian).reshape(self.num_classes, self.d, self.num_classes, self.d)
 
     def rays(self, centre: np.ndarray, inverse: np.ndarray, probes: np.ndarray) -> np.ndarray:
-        """From the centre, for every probe and class, the farthest member along the ray that raises that logit.
+        """From the centre, for every probe and class, the farthest member along the ray that raises that
+        logit.
 
         The direction is the Newton direction ``H^{-1} (e_c (x) p)``; shape ``(q * K, K, d)``.
         """
@@ -136,9 +139,10 @@ class PolicyCone:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Newton steps on ``f_eta`` for a batch, each from its own start inside the cone.
 
-        ``layers (B, K, d)``, ``own (B, r, d)``, ``own_labels (B, r)``.  After each step ``inspect(index, layers)``
-        gets the surviving problems' numbers and iterates and returns a mask of those that are finished.
-        Returns the mask ``(B,)`` of the finished problems and everybody's last iterate ``(B, K, d)``.
+        ``layers (B, K, d)``, ``own (B, r, d)``, ``own_labels (B, r)``.  After each step ``inspect(index,
+        layers)`` gets the surviving problems' numbers and iterates and returns a mask of those that are
+        finished. Returns the mask ``(B,)`` of the finished problems and everybody's last iterate ``(B, K,
+        d)``.
         """
         index, finished, final = np.arange(len(layers)), np.zeros(len(layers), dtype=bool), layers.copy()
         is_label = np.arange(self.num_classes) == own_labels[..., None]

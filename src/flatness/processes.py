@@ -13,7 +13,8 @@ from tqdm import tqdm
 def map_processes(
     function: Callable[[Any], Any], jobs: Sequence[Any], *, workers: int | None, progress: bool, label: str
 ) -> list:
-    """``[function(job) for job in jobs]`` on ``workers`` processes (default: the usable cores), in the order of the jobs.
+    """``[function(job) for job in jobs]`` on ``workers`` processes (default: the usable cores), in the order
+    of the jobs.
 
     With one worker everything runs in this process.  ``ValueError`` if ``workers`` is not positive.
 

@@ -1,8 +1,9 @@
-"""Joint labellings of several probe points for the hundred networks: does the full count rank them as its marginals do?
+"""Joint labellings of several probe points for the hundred networks: does the full count rank them as its
+marginals do?
 
-For each network of :mod:`flatness.experiments.pair_proxy`: an unbiased estimate of the number of total labellings of the
-first probe points that are consistent with its training policy, beside the marginals at the same points. Paper B leaves
-the joint count open; our chapter c4_extensions reads the table.
+For each network of :mod:`flatness.experiments.pair_proxy`: an unbiased estimate of the number of total
+labellings of the first probe points that are consistent with its training policy, beside the marginals at the
+same points. Paper B leaves the joint count open; our chapter c4_extensions reads the table.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from flatness.training import accuracy
 
 @dataclass(frozen=True)
 class FullExtensionConfig:
-    """Everything that decides the table: the first ``probes`` of the hundred probe points, ``runs`` descents a network."""
+    """Everything that decides the table: the first ``probes`` of the hundred probe points, ``runs`` descents
+    a network."""
 
     data: str = "mnist"
     n: int = 250
@@ -40,7 +42,8 @@ def _network_config(config: FullExtensionConfig) -> pair_proxy.PairProxyConfig:
 
 
 def joint_counts(features: np.ndarray, labels: np.ndarray, probes: np.ndarray, runs: int, seed: int) -> dict[str, float]:
-    """One network's row: log of the estimated count with its spread, and the marginals ``ext(x)`` at the same points."""
+    """One network's row: log of the estimated count with its spread, and the marginals ``ext(x)`` at the same
+    points."""
     alone = pair_verdicts(features, labels, probes, 10)
     joint = estimate_labellings(features, labels, probes, 10, runs=runs, rng=np.random.default_rng(seed))
     return {
