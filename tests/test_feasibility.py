@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from flatness.certificates import certified_system, exact_farkas, exact_witness, verify
+from flatness.certificates import certified_system, exact_farkas, exact_witness, farkas_residual, verify
 from flatness.feasibility import pair_verdicts, pair_verdicts_ensemble
 from flatness.labelled_points import TrainingPolicyInfeasible
 
@@ -169,9 +169,8 @@ def test_order_of_points_does_not_matter():
 
 
 def test_ensemble_equals_one_by_one_for_any_number_of_processes():
-    problems = [relu_problem(seed) for seed in range(4)]
-    labels = problems[0][1]
-    good = [p for p in (relu_problem(0), relu_problem(0))]
+    labels = relu_problem(0)[1]
+    good = [relu_problem(0), relu_problem(0)]
     features = np.stack([good[0][0], good[1][0] * 2 + 1, np.zeros_like(good[0][0])])
     probes = np.stack([good[0][2], good[1][2] * 2 + 1, np.zeros_like(good[0][2])])
     one = pair_verdicts_ensemble(features, labels, probes, 4, workers=1, progress=False)
@@ -198,6 +197,7 @@ def test_an_empty_training_policy_is_an_error_with_a_refutation():
         pair_verdicts(features, labels, [[0.5]], 2)
     points = np.hstack([features, np.ones((3, 1))])
     assert exact_farkas(caught.value.farkas, points, labels, 2) is not None
+    assert farkas_residual(caught.value.farkas, points, labels, 2) < 1e-13
     with pytest.raises(TrainingPolicyInfeasible, match="points 1 and 3 have the same features and the labels 1 and 0"):
         pair_verdicts([[0.0], [1.0], [2.0], [1.0]], [0, 1, 2, 0], [[0.5]], 3)
 
@@ -233,3 +233,13 @@ def test_bad_ensemble_input_is_named():
 
 def test_no_probes_is_no_pairs():
     assert pair_verdicts([[0.0], [1.0]], [0, 1], np.empty((0, 1)), 2).pair_proxy == 0
+
+
+def test_an_empty_policy_of_a_large_network_comes_with_its_refutation():
+    features, labels, probes, num_classes = relu_problem(2, n=120, width=5, num_classes=5)
+    labels = np.where(np.arange(120) % 17 == 0, (labels + 1) % num_classes, labels)
+    with pytest.raises(TrainingPolicyInfeasible) as caught:
+        pair_verdicts(features, labels, probes, num_classes)
+    points = np.hstack([features, np.ones((120, 1))])
+    assert farkas_residual(caught.value.farkas, points, labels, num_classes) < 1e-13
+    assert exact_farkas(caught.value.farkas, points, labels, num_classes) is not None

@@ -98,7 +98,7 @@ class _Tree:
         self.n, self.num_classes, self.partial = len(features), num_classes, partial
         rows, self.lengths, self.transform = whiten(np.concatenate([self.points, self.queries]))
         self.cone, self.own = PolicyCone(rows[: self.n], labels, num_classes), rows[self.n :]
-        self.root = self.cone.centre(training_layer(self.cone))[0]
+        self.root = self.cone.centre(training_layer(self.cone, self.lengths))[0]
         alone = pair_verdicts(features, labels, probes, num_classes).verdict
         self.possible = alone != 0  # a class that a point cannot have alone it cannot have in company
         self.undecided, self.calls = int((alone == UNDECIDED).sum()), 0

@@ -83,8 +83,7 @@ class EnsembleVerdicts:
 
     @property
     def undecided(self) -> np.ndarray:
-        """``(M,)`` undecided pairs per network; all of them where the training policy is empty is
-        meaningless: 0."""
+        """Undecided pairs of each network, ``(M,)``; 0 where the training policy is empty."""
         return np.array([0 if net is None else net.undecided for net in self.networks])
 
 
@@ -173,9 +172,11 @@ def pair_verdicts_ensemble(
     return EnsembleVerdicts(tuple(None if isinstance(r, str) else r for r in results), reasons)
 
 
-def training_layer(cone: PolicyCone) -> np.ndarray:
-    """A layer strictly inside the training policy, in the coordinates of ``cone``, or
-    :class:`TrainingPolicyInfeasible`."""
+def training_layer(cone: PolicyCone, lengths: np.ndarray) -> np.ndarray:
+    """A layer strictly inside the training policy, in the coordinates of ``cone``.
+
+    Raises :class:`TrainingPolicyInfeasible`; ``lengths``, from :func:`whiten`, take its multipliers back to the given rows.
+    """
     nobody = PolicyCone(np.empty((0, cone.d)), np.empty(0, dtype=int), cone.num_classes)
     found: list[np.ndarray] = []
 
@@ -191,6 +192,8 @@ def training_layer(cone: PolicyCone) -> np.ndarray:
     layer, farkas = refutations.linear_program(cone, np.empty((0, cone.d)), np.empty(0, dtype=int))
     if margins(layer[None], cone.points, cone.labels).min() > MARGIN:
         return layer
+    if farkas is not None:
+        farkas = Farkas(farkas.points, farkas.rivals, farkas.weights / lengths[farkas.points])
     raise TrainingPolicyInfeasible("no last layer strictly classifies all training points", farkas)
 
 
@@ -208,7 +211,7 @@ def _pair_verdicts(features: np.ndarray, labels: np.ndarray, probes: np.ndarray,
         scale = lengths[np.where(farkas.points == n, n + probe, farkas.points)]
         return Farkas(farkas.points, farkas.rivals, farkas.weights / scale)
 
-    centre, inverse = cone.centre(training_layer(cone))
+    centre, inverse = cone.centre(training_layer(cone, lengths))
     rays = np.concatenate([centre[None], cone.rays(centre, inverse, own)])
     ledger.offer(rays @ transform, "rays")
 
