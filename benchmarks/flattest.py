@@ -20,7 +20,8 @@ def measure(count: int) -> None:
     found = flattest(data.x, data.y, RELU, torch.Generator().manual_seed(0))
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     ratio = found.flatness / orbit_minimum(data.target.teacher(RELU), data.x)
-    print(f"{count:3d} data sets: {wall:6.1f} s wall, {processor:6.1f} s of processor, half-MSE at most {found.loss.max():.0e}, "
+    print(f"{count:3d} data sets: {wall:6.1f} s wall, {processor:6.1f} s of processor, "
+          f"half-MSE at most {found.loss.max():.0e}, "
           f"F* over the teacher's {ratio.min():.4f} to {ratio.max():.4f}")
 
 

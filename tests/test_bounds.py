@@ -15,7 +15,8 @@ from flatness.two_layer import TwoLayer, trace
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.sampled_from(sorted(ACTIVATIONS)), st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 6))
 def test_never_violated(name, seed, width, n):
-    """40 networks per example, all activations, any width and sample size: every network interpolates its own outputs."""
+    """40 networks per example, all activations, any width and sample size: every network interpolates its own
+    outputs."""
     net, x = random_network(seed, name, count=40, width=width), random_inputs(seed, count=40, n=n)
     bound = flatness_lower_bound(x, net(x), net.activation, width)
     assert (orbit_minimum(net, x) >= bound * (1 - 1e-12)).all()
@@ -51,7 +52,8 @@ def test_a_single_neuron_without_an_off_side_is_certified(slopes):
 
 
 def test_memoriser_misses_the_general_bound_by_a_power_of_n():
-    """For p > 1 a memoriser of width n has each neuron active on one sample: F* is n^{q-1} times the bound."""
+    """For p > 1 a memoriser of width n has each neuron active on one sample: F* is n^{q-1} times the
+    bound."""
     x, y = random_inputs(0, count=2, n=6, d=8), random_inputs(1, count=2, n=6, d=8)[..., 0]
     ratio = orbit_minimum(memoriser(x, y, RELU2), x) / flatness_lower_bound(x, y, RELU2, 6)
     torch.testing.assert_close(ratio, torch.full_like(ratio, 6 ** (exponent(2) - 1)), rtol=1e-9, atol=0)

@@ -17,7 +17,8 @@ def test_reaches_machine_precision(name):
 
 
 def test_first_step_is_the_minimum_norm_one():
-    """Against the pseudo-inverse of the dense Jacobian, with a perturbation small enough for one step to do."""
+    """Against the pseudo-inverse of the dense Jacobian, with a perturbation small enough for one step to
+    do."""
     net, x = random_network(1, count=1, width=8), random_inputs(1, count=1, n=5)
     y = net(x) + 1e-7 * random_inputs(2, count=1, n=5)[..., 0]
     found = gauss_newton(net, x, y, steps=1)

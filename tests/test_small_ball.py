@@ -55,7 +55,8 @@ def test_silent_directions():
 
 
 def test_wendel_by_enumeration():
-    """Sign patterns of x in general position: exactly 2 sum_k C(n-1, k) of the 2^n reflections are in a half-space."""
+    """Sign patterns of x in general position: exactly 2 sum_k C(n-1, k) of the 2^n reflections are in a
+    half-space."""
     x = sample_inputs("gaussian", 6, 3, rng())[0]
     hits = sum(silent_direction(x * torch.tensor(signs).double()[:, None]) is not None
                for signs in itertools.product([-1, 1], repeat=6))

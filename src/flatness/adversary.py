@@ -2,10 +2,11 @@
 
     minimise  half-MSE + lambda (F*(theta) + mu * F_ref * E(f + h)^2 / Var h)
 
-annealed as in flatness.penalised.  The second term pulls the network f towards minus the target h: the larger mu, the
-worse and the sharper the interpolator.  It is in closed form (Gaussian inputs), so it cannot be satisfied on a sample
-only.  Bisection in log mu, per data set, finds where the relative population loss crosses the wanted level.
-Result I (chapter a6_nongeneralising) asks how flat the bad ones can be.  Our own construction.
+annealed as in flatness.penalised.  The second term pulls the network f towards minus the target h: the larger
+mu, the worse and the sharper the interpolator.  It is in closed form (Gaussian inputs), so it cannot be
+satisfied on a sample only.  Bisection in log mu, per data set, finds where the relative population loss
+crosses the wanted level. Result I (chapter a6_nongeneralising) asks how flat the bad ones can be.  Our own
+construction.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from flatness.two_layer import TwoLayer, as_data, half_mse
 
 @dataclass(frozen=True)
 class Adversary:
-    """What the bisection tried: mu, F* and relative population loss of the interpolator reached, each (rounds, M)
-    (infinite F*: no interpolator), and `net`, for each data set the flattest one with relative loss >= badness."""
+    """What the bisection tried: mu, F* and relative population loss of the interpolator reached, each
+    (rounds, M) (infinite F*: no interpolator), and `net`, for each data set the flattest one with relative
+    loss >= badness."""
 
     net: TwoLayer
     flatness: torch.Tensor
@@ -42,7 +44,8 @@ class Adversary:
 
 def pull_to_opposite(a: torch.Tensor, W: torch.Tensor, target: SingleIndexSum,
                      activation: Activation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """E (f + h)^2 - E h^2 = E f^2 + 2 E f h, (M,), and its gradients in a (M, m) and W (M, m, d); standard Gaussian x."""
+    """E (f + h)^2 - E h^2 = E f^2 + 2 E f h, (M,), and its gradients in a (M, m) and W (M, m, d); standard
+    Gaussian x."""
     p, length = activation.degree, W.norm(dim=-1).clamp_min(1e-12)
     unit, mass = W / length[:, :, None], a * length**p
     K, slope = kernel_with_slope(unit @ unit.mT, activation)
@@ -75,10 +78,11 @@ def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activati
               reference: torch.Tensor, generator: torch.Generator, badness: float = 0.5, rounds: int = 6,
               bracket: tuple[float, float] = (0.05, 1.5), width: int | None = None,
               schedule: Schedule = Schedule(steps=1000)) -> Adversary:
-    """The flattest interpolators found with relative population loss >= `badness`; M data sets, Gaussian inputs.
+    """The flattest interpolators found with relative population loss >= `badness`; M data sets, Gaussian
+    inputs.
 
-    `reference` (M,) is F_ref, the flatness of a good interpolator (it sets the scale of mu); `bracket` holds the
-    smallest and largest mu, `rounds` is the number of bisection steps, one training run each.
+    `reference` (M,) is F_ref, the flatness of a good interpolator (it sets the scale of mu); `bracket` holds
+    the smallest and largest mu, `rounds` is the number of bisection steps, one training run each.
 
     Raises
     ------
@@ -89,9 +93,11 @@ def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activati
     """
     x, y = as_data(x, y)
     if not isinstance(target, SingleIndexSum):
-        raise ValueError("the adversary needs a sum of single-index links: its population loss in closed form")
+        raise ValueError("the adversary needs a sum of single-index links: only there is the population loss "
+                         "in closed form")
     if not (0 < bracket[0] < bracket[1] and rounds >= 1 and badness > 0):
-        raise ValueError(f"need 0 < bracket[0] < bracket[1], rounds >= 1, badness > 0; got {bracket}, {rounds}, {badness}")
+        raise ValueError(f"need 0 < bracket[0] < bracket[1], rounds >= 1, badness > 0; "
+                         f"got {bracket}, {rounds}, {badness}")
     width = default_width(x.shape[-2]) if width is None else width
     check_counting(x.shape[-2], x.shape[-1], width, activation)
     mean, square = target_moments(target)
@@ -120,8 +126,9 @@ def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activati
     flatness, relative = torch.stack(flat), torch.stack(relative)
     value, index = torch.where(relative >= badness, flatness, torch.inf).min(0)
     if torch.isinf(value).any():
-        raise InterpolationError(f"no interpolator with relative loss >= {badness} on data sets "
-                                 f"{torch.isinf(value).nonzero().flatten().tolist()}: widen the bracket {bracket}")
+        missing = torch.isinf(value).nonzero().flatten().tolist()
+        raise InterpolationError(f"no interpolator with relative loss >= {badness} on data sets {missing}: "
+                                 f"widen the bracket {bracket}")
     rows = torch.arange(len(x), device=x.device)
     net = TwoLayer(torch.stack([c.a for c in candidates])[index, rows],
                    torch.stack([c.W for c in candidates])[index, rows], activation)

@@ -6,7 +6,8 @@ For every network of width m with f(x_i) = y_i (chapter a4_symmetry):
 
 s the smallest non-zero of |s(1)|, |s(-1)|.  For ReLU: F* >= (2/n) sum_i |x_i| |y_i|, whatever m.
 
-Where p = 1 and s(1), s(-1) are both non-zero (|z|, leaky ReLU) no sample is ever off a neuron, and more holds:
+Where p = 1 and s(1), s(-1) are both non-zero (|z|, leaky ReLU) no sample is ever off a neuron, and more
+holds:
 
     B_j >= a_j^2 s^2 mean |x|^2,   so   F* >= 2 s rms|x| sum_j |a_j| rms_i s(<w_j, x_i>) >= 2 s rms|x| rms y,
 
@@ -28,8 +29,8 @@ from flatness.two_layer import TwoLayer, as_data, half_mse
 
 def flatness_lower_bound(x: torch.Tensor, y: torch.Tensor, activation: Activation,
                          width: int | None = None) -> torch.Tensor:
-    """The better of the bounds above that hold, shape (M,).  `width` is needed for p > 1 only, where splitting
-    neurons sends the minimum to 0.
+    """The better of the bounds above that hold, shape (M,).  `width` is needed for p > 1 only, where
+    splitting neurons sends the minimum to 0.
 
     >>> from flatness.activations import RELU
     >>> flatness_lower_bound(torch.tensor([[3.0, 4.0]]), torch.tensor([-2.0]), RELU).item()
@@ -74,5 +75,6 @@ def certificate(x: torch.Tensor, y: torch.Tensor, activation: Activation, candid
                         for net in candidates.values()])
     upper, index = flat.min(0)
     if torch.isinf(upper).any():
-        raise ValueError(f"no candidate interpolates data sets {torch.isinf(upper).nonzero().flatten().tolist()}")
+        bad = torch.isinf(upper).nonzero().flatten().tolist()
+        raise ValueError(f"no candidate interpolates data sets {bad}")
     return Certificate(flatness_lower_bound(x, y, activation, width), upper, tuple(names[i] for i in index))

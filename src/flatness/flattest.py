@@ -1,8 +1,8 @@
 """The flattest interpolator we can find, and the linear programme that finishes it.
 
-Penalise and anneal (flatness.penalised), balance, polish to machine precision (flatness.polish); keep the best
-of several schedules, starts and given candidates.  For p = 1, F* is linear in |a| once the directions are fixed, so
-the best second layer is a linear programme.  Our own recipe (chapter a7_flattest).
+Penalise and anneal (flatness.penalised), balance, polish to machine precision (flatness.polish); keep the
+best of several schedules, starts and given candidates.  For p = 1, F* is linear in |a| once the directions
+are fixed, so the best second layer is a linear programme.  Our own recipe (chapter a7_flattest).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ LOSS_TOLERANCE = 1e-18
 
 @dataclass(frozen=True)
 class Flattest:
-    """Interpolating networks, their F* and half-MSE, each (M,), and the name of the candidate each came from."""
+    """Interpolating networks, their F* and half-MSE, each (M,), and the name of the candidate each came
+    from."""
 
     net: TwoLayer
     flatness: torch.Tensor
@@ -40,8 +41,8 @@ def default_width(n: int) -> int:
 
 def initial_network(x: torch.Tensor, y: torch.Tensor, activation: Activation, width: int,
                     generator: torch.Generator, size: float = 1.0) -> TwoLayer:
-    """Random start with a_j = ±t, w_j ~ N(0, t^2 I / d), t^{p+1} = `size` * rms(y) / sqrt(m): outputs of order
-    `size` * rms(y)."""
+    """Random start with a_j = ±t, w_j ~ N(0, t^2 I / d), t^{p+1} = `size` * rms(y) / sqrt(m): outputs of
+    order `size` * rms(y)."""
     options = dict(generator=generator, dtype=x.dtype, device=x.device)
     W = torch.randn(len(x), width, x.shape[-1], **options) / x.shape[-1] ** 0.5
     sign = 2.0 * (torch.rand(len(x), width, **options) < 0.5) - 1
@@ -54,9 +55,10 @@ def flattest(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator
              candidates: Mapping[str, TwoLayer] | None = None, finish: bool = True) -> Flattest:
     """The interpolator of smallest F* found on each of M data sets.
 
-    x (M, n, d), y (M, n), float64.  Every schedule starts from its own random network of `width` neurons (default
-    `default_width(n)`); `candidates` (name -> TwoLayer, e.g. a teacher) take part if they interpolate.  With
-    `finish` and p = 1, the second layer of the winner is re-optimised by `linear_programme`.
+    x (M, n, d), y (M, n), float64.  Every schedule starts from its own random network of `width` neurons
+    (default `default_width(n)`); `candidates` (name -> TwoLayer, e.g. a teacher) take part if they
+    interpolate.  With `finish` and p = 1, the second layer of the winner is re-optimised by
+    `linear_programme`.
 
     Raises
     ------
@@ -84,21 +86,25 @@ def flattest(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator
 
 def anneal(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, schedule: Schedule, generator: torch.Generator,
            extra: Extra | None = None) -> TwoLayer:
-    """`minimise_penalised`, then once more, half as long and from a smaller lambda, after reviving the weakest 30 % of
-    neurons: samples on which every neuron had died get a second chance (with noisy labels F* falls by 10-20 %)."""
+    """`minimise_penalised`, then once more, half as long and from a smaller lambda, after reviving the
+    weakest 30 % of neurons: samples on which every neuron had died get a second chance (with noisy labels F*
+    falls by 10-20 %)."""
     net = minimise_penalised(net, x, y, schedule, extra)
     second = replace(schedule, steps=max(schedule.steps // 2, 1), rate=schedule.rate / 2,
                      lambda_first=schedule.lambda_first / 10, tau_first=schedule.tau_first / 5)
     return minimise_penalised(balanced(revive(balanced(net, x), generator, 0.3), x), x, y, second, extra)
 
 
-def polished(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> dict[str, TwoLayer]:
-    """Interpolators near `net`: "plain" Gauss-Newton; after reviving weak neurons; after consolidating strong ones
-    (which finds a sparse teacher exactly); and, for p > 1, the consolidated one split evenly to the full width."""
+def polished(net: TwoLayer, x: torch.Tensor, y: torch.Tensor,
+             generator: torch.Generator) -> dict[str, TwoLayer]:
+    """Interpolators near `net`: "plain" Gauss-Newton; after reviving weak neurons; after consolidating strong
+    ones (which finds a sparse teacher exactly); and, for p > 1, the consolidated one split evenly to the full
+    width."""
     start = balanced(net, x)
     sparse = gauss_newton(consolidate(start), x, y)
-    found = {"plain": gauss_newton(start, x, y), "revived": interpolate(start, x, y, generator, fractions=(0.2, 0.5)),
-             "sparse": sparse}
+    revived = interpolate(start, x, y, generator, fractions=(0.2, 0.5))
+    found = {"plain": gauss_newton(start, x, y), "sparse": sparse,
+             "revived": interpolate(revived, x, y, generator, fractions=(0.0, 0.8))}
     if net.activation.degree > 1:
         found["split"] = split_to_width(sparse, x, net.width)
     return found
@@ -113,8 +119,9 @@ def best_of(nets: Sequence[TwoLayer], names: Sequence[str], x: torch.Tensor, y: 
     if torch.isinf(value).any():
         bad = torch.isinf(value).nonzero().flatten()
         raise InterpolationError(f"no interpolator on data sets {bad.tolist()}: smallest half-MSE "
-                                 f"{losses.min(0).values[bad].max():.2e} > {tolerance:.0e} at n = {x.shape[-2]}, "
-                                 f"d = {x.shape[-1]}, m = {max(net.width for net in nets)}")
+                                 f"{losses.min(0).values[bad].max():.2e} > {tolerance:.0e} "
+                                 f"at n = {x.shape[-2]}, d = {x.shape[-1]}, "
+                                 f"m = {max(net.width for net in nets)}")
     everything = stack(nets)
     rows = index * len(x) + torch.arange(len(x), device=x.device)
     origin = tuple((prefix[i] if prefix else "") + names[k] for i, k in enumerate(index.tolist()))
@@ -124,9 +131,9 @@ def best_of(nets: Sequence[TwoLayer], names: Sequence[str], x: torch.Tensor, y: 
 def linear_programme(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> TwoLayer:
     """The interpolator of smallest F* among second layers over the directions of `net` (p = 1), by HiGHS.
 
-    minimise sum_j g_j |a_j| subject to sum_j a_j s(<w_j, x_i>) = y_i, with g_j = 2 sqrt(A_j B_j) / |a_j|.  A basic
-    solution has at most n non-zero a_j; it is polished to machine precision on its support.  Where the programme
-    fails the network is returned unchanged.
+    minimise sum_j g_j |a_j| subject to sum_j a_j s(<w_j, x_i>) = y_i, with g_j = 2 sqrt(A_j B_j) / |a_j|.  A
+    basic solution has at most n non-zero a_j; it is polished to machine precision on its support.  Where the
+    programme fails the network is returned unchanged.
     """
     x, y = as_data(x, y)
     if net.activation.degree != 1:

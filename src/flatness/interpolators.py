@@ -1,8 +1,8 @@
 """Interpolators of seven kinds, good and bad; the flattest and the adversary have modules of their own.
 
-Each function takes M data sets x (M, n, d), y (M, n) and returns a `TwoLayer` whose half-MSE is at most `tolerance`
-(1e-18 unless stated) on every one, or raises InterpolationError saying on which it failed and why.
-Chapter a6_nongeneralising compares them.
+Each function takes M data sets x (M, n, d), y (M, n) and returns a `TwoLayer` whose half-MSE is at most
+`tolerance` (1e-18 unless stated) on every one, or raises InterpolationError saying on which it failed and
+why. Chapter a6_nongeneralising compares them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from flatness.two_layer import TwoLayer, as_data
 
 
 def teacher(data: DataSet, activation: Activation, tolerance: float = LOSS_TOLERANCE) -> TwoLayer:
-    """The target itself as a network.  ValueError if the target is none; InterpolationError if labels are noisy."""
+    """The target itself as a network.  ValueError if the target is none; InterpolationError if labels are
+    noisy."""
     return require_interpolation(data.target.teacher(activation), data.x, data.y, tolerance, "teacher")
 
 
 def private_neurons(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """For each sample i a direction w with <w, x_i> = 1 and <w, x_k> <= -t for k != i, t in [0, 1] largest.
 
-    Returns (W (n, d), t (n,)) for one data set x (n, d); t = -1 and w = 0 where no such direction exists.  For n <= d
-    the pseudo-inverse gives t = 1; beyond, one small linear programme per sample.  Directions stop existing as n
-    approaches 2 d (Gaussian x: for one sample with probability 1/2 at n = 2 d, by Wendel's theorem).
+    Returns (W (n, d), t (n,)) for one data set x (n, d); t = -1 and w = 0 where no such direction exists. 
+    For n <= d the pseudo-inverse gives t = 1; beyond, one small linear programme per sample.  Directions stop
+    existing as n approaches 2 d (Gaussian x: for one sample with probability 1/2 at n = 2 d, by Wendel's
+    theorem).
     """
     if x.ndim != 2 or not torch.isfinite(x).all():
         raise ValueError(f"x must be one finite data set (n, d), got {tuple(x.shape)}")
@@ -39,9 +41,9 @@ def private_neurons(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     X, W, margins = x.cpu().numpy(), np.zeros((n, d)), np.full(n, -1.0)
     for i in range(n):
         others = np.delete(X, i, axis=0)
-        answer = scipy.optimize.linprog(np.r_[np.zeros(d), -1.0], A_ub=np.c_[others, np.ones(n - 1)], b_ub=np.zeros(n - 1),
-                                        A_eq=np.r_[X[i], 0.0][None], b_eq=[1.0], bounds=[(None, None)] * d + [(0, 1)],
-                                        method="highs")
+        answer = scipy.optimize.linprog(
+            np.r_[np.zeros(d), -1.0], A_ub=np.c_[others, np.ones(n - 1)], b_ub=np.zeros(n - 1),
+            A_eq=np.r_[X[i], 0.0][None], b_eq=[1.0], bounds=[(None, None)] * d + [(0, 1)], method="highs")
         if answer.status == 0:
             W[i], margins[i] = answer.x[:d], answer.x[d]
     return torch.from_numpy(W).to(x), torch.from_numpy(margins).to(x)
@@ -63,15 +65,17 @@ def memoriser(x: torch.Tensor, y: torch.Tensor, activation: Activation,
         W[k], margin = private_neurons(x[k])
         missing = int(((margin < 0) & (y[k] != 0)).sum())
         if missing:
-            raise InterpolationError(f"data set {k}: {missing} of n = {n} samples in d = {d} have no private neuron; they "
-                                     f"exist surely for n <= d = {d} and become rare as n nears 2 d = {2 * d}")
+            raise InterpolationError(
+                f"data set {k}: {missing} of n = {n} samples in d = {d} have no private neuron; they exist "
+                f"surely for n <= d = {d} and become rare as n nears 2 d = {2 * d}")
     net = TwoLayer(torch.where(y != 0, y / activation.plus, 0.0), W * (y != 0)[:, :, None], activation)
     return require_interpolation(net, x, y, tolerance, "memoriser")
 
 
 def random_features(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator: torch.Generator,
                     width: int | None = None, tolerance: float = LOSS_TOLERANCE) -> TwoLayer:
-    """Directions uniform on the unit sphere, second layer of minimum norm that interpolates.  Width 2 n by default.
+    """Directions uniform on the unit sphere, second layer of minimum norm that interpolates.  Width 2 n by
+    default.
 
     InterpolationError if the width is below n, or the features have rank below n (z^2: rank <= d(d+1)/2).
     """
@@ -91,12 +95,12 @@ def random_features(x: torch.Tensor, y: torch.Tensor, activation: Activation, ge
 def gradient_descent(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator: torch.Generator,
                      start: str = "small", width: int | None = None, steps: int = 2000,
                      tolerance: float = LOSS_TOLERANCE) -> TwoLayer:
-    """Full-batch gradient descent with momentum 0.9 on both layers, then minimum-norm Gauss-Newton to the tolerance
-    (where that stalls, once more after `flatness.polish.revive`).
+    """Full-batch gradient descent with momentum 0.9 on both layers, then minimum-norm Gauss-Newton to the
+    tolerance (where that stalls, once more after `flatness.polish.revive`).
 
-    start "small": random network with outputs 0.01 of the labels (feature learning).  "lazy": antisymmetric pairs, so
-    f = 0, with parameters 10^{1/(p+1)} times the scale the labels need (kernel regime).  The rate is 0.4 over a bound on
-    the largest eigenvalue of the Gauss-Newton matrix, refreshed every 10 steps.
+    start "small": random network with outputs 0.01 of the labels (feature learning).  "lazy": antisymmetric
+    pairs, so f = 0, with parameters 10^{1/(p+1)} times the scale the labels need (kernel regime).  The rate
+    is 0.4 over a bound on the largest eigenvalue of the Gauss-Newton matrix, refreshed every 10 steps.
     """
     x, y = as_data(x, y)
     n, d = x.shape[-2:]
@@ -109,8 +113,9 @@ def gradient_descent(x: torch.Tensor, y: torch.Tensor, activation: Activation, g
         net = TwoLayer(torch.cat([half.a, -half.a], 1), torch.cat([half.W, half.W], 1), activation)
     else:
         raise ValueError(f"start must be 'small' or 'lazy', got {start!r}")
-    net = _descend(net, x, y, steps, floor=_kernel_norm(initial_network(x, y, activation, width, generator), x))
-    return require_interpolation(interpolate(net, x, y, generator), x, y, tolerance, f"gradient descent ({start})")
+    floor = _kernel_norm(initial_network(x, y, activation, width, generator), x)
+    net = interpolate(_descend(net, x, y, steps, floor), x, y, generator)
+    return require_interpolation(net, x, y, tolerance, f"gradient descent ({start})")
 
 
 def _kernel_norm(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
@@ -135,9 +140,9 @@ def _descend(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, steps: int, floor:
     return TwoLayer(a, W, act)
 
 
-def poisoned(x: torch.Tensor, y: torch.Tensor, activation: Activation, extra_x: torch.Tensor, extra_y: torch.Tensor,
-             generator: torch.Generator, width: int | None = None, schedule: Schedule = Schedule(),
-             ) -> TwoLayer:
+def poisoned(x: torch.Tensor, y: torch.Tensor, activation: Activation, extra_x: torch.Tensor,
+             extra_y: torch.Tensor, generator: torch.Generator, width: int | None = None,
+             schedule: Schedule = Schedule()) -> TwoLayer:
     """A flattest interpolator of the data *and* of extra wrong labels (extra_x (M, k, d), extra_y (M, k)).
 
     It interpolates the data, badly elsewhere; only the data enter its reported flatness.

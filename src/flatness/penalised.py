@@ -6,8 +6,8 @@ Penalties, all (M,), for f(x) = sum_j a_j s(<w_j, x>) of degree p:
     "trace"  sum_j (A_j + B_j)
     "path"   d^{p/(p+1)} sum_j (|a_j| |w_j|^p)^q,  q = 2p/(p+1)
 
-For p = 1, B_j counts samples through the indicator of <w_j, x_i> > 0, whose gradient is 0 almost everywhere; here it
-is smoothed to sigmoid(<w_j, x_i> / (|w_j| tau)), which keeps the penalty invariant under rescaling.
+For p = 1, B_j counts samples through the indicator of <w_j, x_i> > 0, whose gradient is 0 almost everywhere;
+here it is smoothed to sigmoid(<w_j, x_i> / (|w_j| tau)), which keeps the penalty invariant under rescaling.
 Writing the gradient out instead of calling autograd halves the time of a step.
 """
 
@@ -30,7 +30,8 @@ TINY = 1e-30
 
 @dataclass(frozen=True)
 class Schedule:
-    """Annealing: lambda and tau fall log-linearly over `steps` Adam steps, the learning rate linearly to 0."""
+    """Annealing: lambda and tau fall log-linearly over `steps` Adam steps, the learning rate linearly to
+    0."""
 
     steps: int = 1500
     rate: float = 1e-2
@@ -43,7 +44,8 @@ class Schedule:
     def __post_init__(self):
         if self.penalty not in PENALTIES:
             raise ValueError(f"penalty must be one of {PENALTIES}, got {self.penalty!r}")
-        if self.steps < 1 or min(self.rate, self.lambda_first, self.lambda_last, self.tau_first, self.tau_last) <= 0:
+        if self.steps < 1 or min(self.rate, self.lambda_first, self.lambda_last, self.tau_first,
+                                 self.tau_last) <= 0:
             raise ValueError("steps, rate, lambdas and taus must be > 0")
 
     def at(self, step: int) -> tuple[float, float, float]:
@@ -53,12 +55,13 @@ class Schedule:
                 self.tau_first ** (1 - t) * self.tau_last**t)
 
 
-def penalised_gradient(a: torch.Tensor, W: torch.Tensor, x: torch.Tensor, y: torch.Tensor, activation: Activation,
-                       lam: float, tau: float, penalty: str = "orbit") -> tuple[torch.Tensor, ...]:
+def penalised_gradient(a: torch.Tensor, W: torch.Tensor, x: torch.Tensor, y: torch.Tensor,
+                       activation: Activation, lam: float, tau: float,
+                       penalty: str = "orbit") -> tuple[torch.Tensor, ...]:
     """half-MSE + lam * penalty, shape (M,), and its gradients in a (M, m) and W (M, m, d).
 
-    Each part of the gradient in w_j is (number) * sum_i (something_ij) x_i: one product with x per part, and the
-    numbers are applied to m x d entries rather than to n x m.
+    Each part of the gradient in w_j is (number) * sum_i (something_ij) x_i: one product with x per part, and
+    the numbers are applied to m x d entries rather than to n x m.
     """
     n, p = x.shape[-2], activation.degree
     z = x @ W.mT  # (M, n, m)
@@ -92,8 +95,8 @@ def penalised_gradient(a: torch.Tensor, W: torch.Tensor, x: torch.Tensor, y: tor
 
 
 def _mean_squared_slope(z, slope, x, weights, W, activation, width):
-    """C_j = (1/n) sum_i s'(z_ij)^2 |x_i|^2, (M, m), smoothed over `width` (M, m) where s' jumps at 0, and its gradient
-    in w_j (M, m, d); None where s'^2 is constant (|z|)."""
+    """C_j = (1/n) sum_i s'(z_ij)^2 |x_i|^2, (M, m), smoothed over `width` (M, m) where s' jumps at 0, and its
+    gradient in w_j (M, m, d); None where s'^2 is constant (|z|)."""
     n, p, low, high = x.shape[-2], activation.degree, activation.minus**2, activation.plus**2
     if p > 1:
         side = torch.where(z > 0, activation.plus, activation.minus).to(z.dtype)

@@ -1,7 +1,7 @@
 """From nearly interpolating to interpolating: Gauss-Newton steps of minimum norm.
 
-A step solves J delta = y - f(x) with the smallest |delta|, J the (n, m + m d) Jacobian of the outputs.  Only the
-n x n kernel J J^T = S S^T + (P P^T) * (X X^T), S = s(X W^T), P = a s'(X W^T), is ever formed.
+A step solves J delta = y - f(x) with the smallest |delta|, J the (n, m + m d) Jacobian of the outputs.  Only
+the n x n kernel J J^T = S S^T + (P P^T) * (X X^T), S = s(X W^T), P = a s'(X W^T), is ever formed.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ class InterpolationError(RuntimeError):
 def check_counting(n: int, d: int, width: int, activation: Activation | None = None) -> None:
     """Raise InterpolationError if a network with m neurons in R^d cannot fit n labels in general.
 
-    Of its m (d + 1) parameters m are lost to rescaling; and where s(z) = z^p is a polynomial, all networks together span
-    only the C(d+p-1, p) forms of degree p.
+    Of its m (d + 1) parameters m are lost to rescaling; and where s(z) = z^p is a polynomial, all networks
+    together span only the C(d+p-1, p) forms of degree p.
     """
     if width * d < n:
         raise InterpolationError(
-            f"{width} neurons in dimension {d} have {width}*({d}+1) parameters, {width} of them rescalings: {width * d}"
-            f" degrees of freedom cannot fit n = {n} labels in general; use width >= {-(-n // d)}")
+            f"{width} neurons in dimension {d} have {width}*({d}+1) parameters, {width} of them rescalings: "
+            f"{width * d} degrees of freedom cannot fit n = {n} labels in general; use width >= {-(-n // d)}")
     if activation is not None and activation.minus == activation.plus * (-1) ** activation.degree:
         forms = math.comb(d + activation.degree - 1, activation.degree)
         if forms < n:
-            raise InterpolationError(f"networks with activation {activation.name} in dimension {d} span {forms} functions, "
-                                     f"whatever their width: they cannot fit n = {n} labels in general")
+            raise InterpolationError(
+                f"networks with activation {activation.name} in dimension {d} span {forms} functions, "
+                f"whatever their width: they cannot fit n = {n} labels in general")
 
 
 def gauss_newton(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, tolerance: float = 1e-20,
                  steps: int = 50) -> TwoLayer:
-    """The network after damped minimum-norm Gauss-Newton steps, until half-MSE <= `tolerance` on every data set
-    or no step lowers it.  Use float64.
+    """The network after damped minimum-norm Gauss-Newton steps, until half-MSE <= `tolerance` on every data
+    set or no step lowers it.  Use float64.
 
-    A step is J^T (J J^T + mu I)^{-1} (y - f(x)), mu per data set: divided by 30 when the loss falls, multiplied by 10
-    when not (Levenberg-Marquardt), so that a consistent but rank-deficient system also converges.
+    A step is J^T (J J^T + mu I)^{-1} (y - f(x)), mu per data set: divided by 30 when the loss falls,
+    multiplied by 10 when not (Levenberg-Marquardt), so that a consistent but rank-deficient system also
+    converges.
     """
     x, y = as_data(x, y)
     a, W = net.a.clone(), net.W.clone()
@@ -80,33 +82,37 @@ def _minimum_norm_step(net, x, y, gram, damping):
 
 
 def revive(net: TwoLayer, generator: torch.Generator, fraction: float = 0.2, size: float = 0.3) -> TwoLayer:
-    """Replace the weakest `fraction` of neurons (smallest |a_j| |w_j|^p) by random directions with a_j = 0 and
-    |w_j| = `size` times the root mean square of the others.
+    """Replace the weakest `fraction` of neurons (smallest |a_j| |w_j|^p) by random directions with a_j = 0
+    and |w_j| = `size` times the root mean square of the others.
 
-    Gauss-Newton cannot fit a sample on which every neuron is off, nor use a neuron with a_j = 0, w_j = 0; after this
-    it can.  The function changes by what the weakest neurons contributed.
+    Gauss-Newton cannot fit a sample on which every neuron is off, nor use a neuron with a_j = 0, w_j = 0;
+    after this it can.  The function changes by what the weakest neurons contributed.
     """
     mass = net.a.abs() * net.W.norm(dim=-1) ** net.activation.degree
     weak = mass <= mass.sort(-1).values[:, [max(round(fraction * net.width) - 1, 0)]]
     fresh = torch.randn(net.W.shape, generator=generator, dtype=net.W.dtype, device=net.W.device)
     kept = torch.where(weak[:, :, None], 0.0, net.W).square().sum((1, 2)) / (~weak).sum(-1).clamp_min(1)
     fresh = fresh / fresh.norm(dim=-1, keepdim=True) * (size * kept.sqrt())[:, None, None]
-    return TwoLayer(torch.where(weak, 0.0, net.a), torch.where(weak[:, :, None], fresh, net.W), net.activation)
+    return TwoLayer(torch.where(weak, 0.0, net.a), torch.where(weak[:, :, None], fresh, net.W),
+                    net.activation)
 
 
 def interpolate(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator,
                 fractions: tuple[float, ...] = (0.0, 0.2, 0.5), tolerance: float = 1e-18) -> TwoLayer:
-    """`gauss_newton` from `net` with the first of these fractions of neurons revived that reaches `tolerance`, per
-    data set; from the last one where none does.
+    """`gauss_newton` from `net` with the first of these fractions of neurons revived that reaches
+    `tolerance`, per data set; from the last one where none does.
 
-    Fraction 0 is tried twice, the second time from the point of the rescaling orbit with all |w_j| three times the
-    largest balanced one: there weak neurons move through a_j, in which f is linear, and do not cross kinks.
+    Fraction 0 is tried twice, the second time from the point of the rescaling orbit with all |w_j| three
+    times the largest balanced one: there weak neurons move through a_j, in which f is linear, and do not
+    cross kinks.
     """
     x, y = as_data(x, y)
     a, W = net.a.clone(), net.W.clone()
     left = torch.arange(len(x), device=x.device)
-    attempts = [start for f in fractions for start in ((lambda part: part, _lengthened) if f == 0 else
-                                                       (lambda part, f=f: revive(part, generator, f),))]
+    attempts = []
+    for f in fractions:
+        attempts += ([lambda part, c=c: _lengthened(part, c) for c in (0, 3, 30)] if f == 0
+                     else [lambda part, f=f: revive(part, generator, f)])
     for start in attempts:
         tried = gauss_newton(start(net[left]), x[left], y[left])
         a[left], W[left] = tried.a, tried.W
@@ -116,29 +122,35 @@ def interpolate(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, generator: torc
     return TwoLayer(a, W, net.activation)
 
 
-def _lengthened(net: TwoLayer) -> TwoLayer:
+def _lengthened(net: TwoLayer, factor: float) -> TwoLayer:
+    if factor == 0:
+        return net
     length, p = net.W.norm(dim=-1), net.activation.degree
-    longest = 3 * (net.a.abs() * length**p).amax(-1, keepdim=True) ** (1 / (p + 1))
-    return rescale(net, torch.where(length > 0, longest / torch.where(length > 0, length, 1.0), 1.0).clamp_min(1e-12))
+    longest = factor * (net.a.abs() * length**p).amax(-1, keepdim=True) ** (1 / (p + 1))
+    scale = torch.where(length > 0, longest / torch.where(length > 0, length, 1.0), 1.0)
+    return rescale(net, scale.clamp_min(1e-12))
 
 
 def consolidate(net: TwoLayer, cosine: float = 0.99, share: float = 1e-2) -> TwoLayer:
-    """Merge neurons within `cosine` of a stronger one, signs included, and set to zero those left with less than
-    `share` of the largest |a_j| |w_j|^p.  Changes the function slightly: polish afterwards."""
+    """Merge neurons within `cosine` of a stronger one, signs included, and set to zero those left with less
+    than `share` of the largest |a_j| |w_j|^p.  Changes the function slightly: polish afterwards."""
     mass = net.a.abs() * net.W.norm(dim=-1) ** net.activation.degree
     order = mass.argsort(-1, descending=True)
-    sorted_net = TwoLayer(net.a.gather(1, order), net.W.gather(1, order[:, :, None].expand_as(net.W)), net.activation)
-    merged = merge(sorted_net, tolerance=1 - cosine)
+    W = net.W.gather(1, order[:, :, None].expand_as(net.W))
+    merged = merge(TwoLayer(net.a.gather(1, order), W, net.activation), tolerance=1 - cosine)
     mass = merged.a.abs() * merged.W.norm(dim=-1) ** net.activation.degree
     keep = mass >= share * mass.max(-1, keepdim=True).values
-    return TwoLayer(torch.where(keep, merged.a, 0.0), torch.where(keep[:, :, None], merged.W, 0.0), net.activation)
+    return TwoLayer(torch.where(keep, merged.a, 0.0), torch.where(keep[:, :, None], merged.W, 0.0),
+                    net.activation)
 
 
-def require_interpolation(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, tolerance: float, what: str) -> TwoLayer:
+def require_interpolation(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, tolerance: float,
+                          what: str) -> TwoLayer:
     """The network, if half-MSE <= `tolerance` on every data set; else InterpolationError saying where not."""
     loss = half_mse(net, x, y)
     bad = ~(loss <= tolerance)
     if bad.any():
         raise InterpolationError(f"{what}: half-MSE {loss[bad].max():.2e} > {tolerance:.0e} on data sets "
-                                 f"{bad.nonzero().flatten().tolist()} (n = {x.shape[-2]}, d = {net.dim}, m = {net.width})")
+                                 f"{bad.nonzero().flatten().tolist()} "
+                                 f"(n = {x.shape[-2]}, d = {net.dim}, m = {net.width})")
     return net

@@ -37,7 +37,8 @@ def _arccos(rho: torch.Tensor, p: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def kernel_with_slope(rho: torch.Tensor, activation: Activation) -> tuple[torch.Tensor, torch.Tensor]:
-    """K_s(rho) = E s(z) s(z') and its derivative E s'(z) s'(z'), for a standard Gaussian pair of correlation rho.
+    """K_s(rho) = E s(z) s(z') and its derivative E s'(z) s'(z'), for a standard Gaussian pair of correlation
+    rho.
 
     The derivative is finite at rho = ±1, where differentiating through arccos is not.  Degree <= 3.
     """
@@ -66,7 +67,8 @@ class _Kernel(torch.autograd.Function):
 
 
 def activation_kernel(rho: torch.Tensor, activation: Activation) -> torch.Tensor:
-    """K_s(rho) = E s(z) s(z') for a standard Gaussian pair of correlation rho; once differentiable; degree <= 3.
+    """K_s(rho) = E s(z) s(z') for a standard Gaussian pair of correlation rho; once differentiable; degree <=
+    3.
 
     >>> from flatness.activations import ABS
     >>> round(activation_kernel(torch.tensor(0.0, dtype=torch.float64), ABS).item(), 6) # (E|z|)^2 = 2/pi
@@ -86,7 +88,8 @@ def _sphere_factor(law: str, d: int, p: int) -> float:
 
 
 def second_moment(net: TwoLayer, law: str = "gaussian") -> torch.Tensor:
-    """E f(x)^2, shape (M,), in closed form for x standard Gaussian or uniform on the sphere of radius sqrt(d)."""
+    """E f(x)^2, shape (M,), in closed form for x standard Gaussian or uniform on the sphere of radius
+    sqrt(d)."""
     if law not in ("gaussian", "sphere"):
         raise ValueError(f"closed form only for 'gaussian' and 'sphere', got {law!r}")
     unit, length = _unit(net.W)
@@ -137,9 +140,11 @@ def _series(rho: torch.Tensor, first: Callable, second: Callable) -> torch.Tenso
 
 
 def target_field(unit: torch.Tensor, target: SingleIndexSum, activation: Activation) -> torch.Tensor:
-    """E h(x) s(<u_j, x>), shape (M, m), for unit vectors (M, m, d) and Gaussian x, by the Hermite series of the links."""
+    """E h(x) s(<u_j, x>), shape (M, m), for unit vectors (M, m, d) and Gaussian x, by the Hermite series of
+    the links."""
     rho = unit @ target.directions.mT  # (M, m, K)
-    return sum(b * _series(rho[..., k], activation, g) for k, (b, g) in enumerate(zip(target.weights, target.links)))
+    return sum(b * _series(rho[..., k], activation, g)
+               for k, (b, g) in enumerate(zip(target.weights, target.links)))
 
 
 def cross_moment(net: TwoLayer, target: SingleIndexSum) -> torch.Tensor:
@@ -151,9 +156,10 @@ def cross_moment(net: TwoLayer, target: SingleIndexSum) -> torch.Tensor:
 def target_moments(target: SingleIndexSum) -> tuple[torch.Tensor, torch.Tensor]:
     """(E h, E h^2), each (M,), Gaussian x."""
     rho = (target.directions @ target.directions.mT).clamp(-1, 1)
-    mean = sum(b * hermite_coefficients(g)[0].item() for b, g in zip(target.weights, target.links))
-    square = sum(b * c * _series(rho[:, k, l], g, h) for k, (b, g) in enumerate(zip(target.weights, target.links))
-                 for l, (c, h) in enumerate(zip(target.weights, target.links)))
+    terms = list(zip(target.weights, target.links))
+    mean = sum(b * hermite_coefficients(g)[0].item() for b, g in terms)
+    square = sum(b * c * _series(rho[:, k, l], g, h)
+                 for k, (b, g) in enumerate(terms) for l, (c, h) in enumerate(terms))
     return torch.full_like(square, mean), square
 
 
@@ -198,7 +204,8 @@ def population_loss(net: TwoLayer, target: Target, law: str = "gaussian", sample
 
 def _sampled_loss(net, target, law, samples, generator) -> PopulationLoss:
     if generator is None:
-        raise ValueError(f"{target.name} under law {law!r} has no closed form: give a generator for Monte Carlo")
+        raise ValueError(f"{target.name} under law {law!r} has no closed form: give a generator "
+                         f"for Monte Carlo")
     loss, error, variance = (net.a.new_empty(net.count) for _ in range(3))
     for i in range(net.count):
         x = sample_inputs(law, samples, net.dim, generator, dtype=net.a.dtype)

@@ -35,7 +35,7 @@ def sample_inputs(law: str, n: int, d: int, generator: torch.Generator, count: i
         raise ValueError(f"n, d and count must be >= 1, got n={n}, d={d}, count={count}")
     shape, options = (count, n, d), dict(generator=generator, dtype=dtype, device=generator.device)
     if law == "rademacher":
-        return 2 * torch.randint(0, 2, shape, generator=generator, device=generator.device).to(dtype) - 1
+        return _signs(shape, generator).to(dtype)
     if law == "cube":
         return (2 * torch.rand(shape, **options) - 1) * 3**0.5
     x = torch.randn(shape, **options)
@@ -43,10 +43,14 @@ def sample_inputs(law: str, n: int, d: int, generator: torch.Generator, count: i
         return x / x.norm(dim=-1, keepdim=True) * d**0.5
     if law == "mixture":
         axis = x.new_full((d,), d**-0.5)
-        sign = 2 * torch.randint(0, 2, (count, n, 1), generator=generator, device=generator.device).to(dtype) - 1
+        sign = _signs((count, n, 1), generator).to(dtype)
         shrink = 1 - (1 - MIXTURE_MEAN**2) ** 0.5
         return x - shrink * (x @ axis)[..., None] * axis + MIXTURE_MEAN * sign * axis
     return x
+
+
+def _signs(shape, generator):
+    return 2 * torch.randint(0, 2, shape, generator=generator, device=generator.device) - 1
 
 
 def random_directions(count: int, k: int, d: int, generator: torch.Generator,
@@ -73,7 +77,7 @@ class SingleIndexSum:
     def __post_init__(self):
         k = self.directions.shape[1] if self.directions.ndim == 3 else None
         if k != len(self.links) or k != len(self.weights):
-            raise ValueError(f"directions must be (M, K, d) with K = number of links = number of weights, got "
+            raise ValueError(f"directions must be (M, K, d) with K links and K weights, got "
                              f"{tuple(self.directions.shape)}, {len(self.links)}, {len(self.weights)}")
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -150,15 +154,16 @@ def make_target(name: str, d: int, generator: torch.Generator, count: int = 1) -
     """`count` targets with random orthonormal directions in R^d.
 
     "relu": z_+.  "three_relu": sum of three z_+.  "abs": |z|.  "tanh_sum": sum of three tanh(2z).
-    "sine_sum": sum of two sin(2z).  "relu2": z_+^2.  "product" (multi-index): z_1 z_2.  Also the name of any activation
-    of the package: one neuron of it.
+    "sine_sum": sum of two sin(2z).  "relu2": z_+^2.  "product" (multi-index): z_1 z_2.  Also the name of any
+    activation of the package: one neuron of it.
     """
     if name == "product":
         return MultiIndex(name, random_directions(count, 2, d, generator), lambda z: z[..., 0] * z[..., 1])
     if name not in _LINKS:
         raise ValueError(f"target must be one of {(*_LINKS, 'product')}, got {name!r}")
     links = _LINKS[name]
-    return SingleIndexSum(name, random_directions(count, len(links), d, generator), links, (1.0,) * len(links))
+    directions = random_directions(count, len(links), d, generator)
+    return SingleIndexSum(name, directions, links, (1.0,) * len(links))
 
 
 @dataclass(frozen=True)
@@ -173,14 +178,17 @@ class DataSet:
     seeds: tuple[int, ...]
 
     def __getitem__(self, index: slice) -> DataSet:
-        return DataSet(self.x[index], self.y[index], self.target[index], self.law, self.noise, self.seeds[index])
+        return DataSet(self.x[index], self.y[index], self.target[index], self.law, self.noise,
+                       self.seeds[index])
 
 
-def draw(target: str, n: int, d: int, seeds: Sequence[int], law: str = "gaussian", noise: float = 0.0) -> DataSet:
-    """One data set per seed, with its own target directions, inputs and label noise (standard deviation `noise`).
+def draw(target: str, n: int, d: int, seeds: Sequence[int], law: str = "gaussian",
+         noise: float = 0.0) -> DataSet:
+    """One data set per seed, with its own target directions, inputs and label noise (standard deviation
+    `noise`).
 
-    A data set depends on its own seed only, not on the batch it is drawn in; and for one seed the smaller n
-    of the same target and d is not a prefix of the larger.
+    A data set depends on its own seed only, not on the batch it is drawn in.  Data sets of one seed and
+    different n share their target directions and their first inputs: treat the seed, not the data set, as the unit.
     """
     if not (noise >= 0 and noise < float("inf")):
         raise ValueError(f"noise must be a finite standard deviation >= 0, got {noise}")

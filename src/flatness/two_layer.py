@@ -38,7 +38,8 @@ class TwoLayer:
             object.__setattr__(self, "a", self.a[None])
             object.__setattr__(self, "W", self.W[None])
         if self.a.ndim != 2 or self.W.ndim != 3 or self.W.shape[:2] != self.a.shape:
-            raise ValueError(f"need a (M, m) and W (M, m, d), got {tuple(self.a.shape)} and {tuple(self.W.shape)}")
+            shapes = f"{tuple(self.a.shape)} and {tuple(self.W.shape)}"
+            raise ValueError(f"need a (M, m) and W (M, m, d), got {shapes}")
         if self.a.dtype != self.W.dtype:
             raise ValueError(f"a and W must share a dtype, got {self.a.dtype} and {self.W.dtype}")
         if not (torch.isfinite(self.a).all() and torch.isfinite(self.W).all()):
@@ -113,7 +114,8 @@ def at_kink(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     return hit.flatten(1).any(-1)
 
 
-def trace_parts(net: TwoLayer, x: torch.Tensor, kinks: str = "subgradient") -> tuple[torch.Tensor, torch.Tensor]:
+def trace_parts(net: TwoLayer, x: torch.Tensor,
+                kinks: str = "subgradient") -> tuple[torch.Tensor, torch.Tensor]:
     """The two parts of the Gauss-Newton trace, each (M, m):
 
         A_j = (1/n) sum_i s(<w_j, x_i>)^2                  second layer

@@ -1,7 +1,7 @@
 """The recorded experiments of Part I: every kind of interpolator, the adversary, and the flattest one.
 
-Each experiment is a frozen configuration, a list of cells (independent, so that an interrupted run resumes), and a
-function from a cell to rows, one per data set (and interpolator).
+Each experiment is a frozen configuration, a list of cells (independent, so that an interrupted run resumes),
+and a function from a cell to rows, one per data set (and interpolator).
 
     python -m flatness.experiments.part1 interpolators        # writes results/part1_interpolators.json
 """
@@ -23,6 +23,7 @@ from flatness import records
 from flatness.activations import ACTIVATIONS
 from flatness.adversary import adversary
 from flatness.bounds import flatness_lower_bound
+from flatness.experiments.part1_summary import adversary_summary, flattest_summary, interpolators_summary
 from flatness.flattest import flattest
 from flatness.interpolators import gradient_descent, memoriser, poisoned, random_features, teacher
 from flatness.norms import variation_norm
@@ -36,8 +37,9 @@ from flatness.two_layer import TwoLayer, half_mse
 
 @dataclass(frozen=True)
 class InterpolatorsConfig:
-    """Table of F*/best, variation norm and population loss: interpolators x targets x n/d x seeds.  Gaussian inputs, no
-    noise, ReLU students except for the target "relu2", whose student is ReLU^2 (F* then compared at one width)."""
+    """Table of F*/best, variation norm and population loss: interpolators x targets x n/d x seeds.  Gaussian
+    inputs, no noise, ReLU students except for the target "relu2", whose student is ReLU^2 (F* then compared
+    at one width)."""
 
     targets: tuple[str, ...] = ("relu", "three_relu", "abs", "tanh_sum", "sine_sum", "relu2")
     ratios: tuple[float, ...] = (1.5, 2, 4, 8, 16)
@@ -49,7 +51,8 @@ class InterpolatorsConfig:
 
 @dataclass(frozen=True)
 class AdversaryConfig:
-    """Result I: the smallest F* found with relative population loss >= badness, over the best F*, against n/d."""
+    """Result I: the smallest F* found with relative population loss >= badness, over the best F*, against
+    n/d."""
 
     targets: tuple[str, ...] = ("three_relu", "abs", "relu")
     ratios: tuple[float, ...] = (2, 4, 8, 16)
@@ -63,14 +66,14 @@ class AdversaryConfig:
 
 @dataclass(frozen=True)
 class FlattestConfig:
-    """Result II: population loss of the flattest interpolator found.  A panel is (name, activation, target, laws,
-    noises, dimensions, ratios n/d); every combination inside a panel is a cell."""
+    """Result II: population loss of the flattest interpolator found.  A panel is (name, activation, target,
+    laws, noises, dimensions, ratios n/d); every combination inside a panel is a cell."""
 
     panels: tuple[tuple, ...] = (
         ("samples", "relu", "three_relu", ("gaussian",), (0.0,), (10, 20), (2, 3, 4, 6, 8, 12, 16)),
         ("noise", "relu", "relu", ("gaussian",), (0.05, 0.1, 0.2, 0.5), (20,), (8,)),
-        ("noisy samples", "relu", "relu", ("gaussian",), (0.2,), (10, 20), (2, 4, 8, 16)),
-        ("approximation", "relu", "tanh_sum", ("gaussian",), (0.0,), (10, 20), (2, 4, 8, 16)),
+        ("noisy samples", "relu", "relu", ("gaussian",), (0.2,), (20,), (2, 4, 8, 16)),
+        ("approximation", "relu", "tanh_sum", ("gaussian",), (0.0,), (20,), (2, 4, 8, 16)),
         ("laws", "relu", "three_relu", ("sphere", "rademacher", "cube", "mixture"), (0.0,), (20,), (8,)),
         ("leaky", "leaky_relu", "leaky_relu", ("gaussian",), (0.0,), (20,), (2, 4, 8)),
         ("abs", "abs", "abs", ("gaussian",), (0.0,), (20,), (2, 4, 8)),
@@ -83,7 +86,8 @@ class FlattestConfig:
 
 
 def generator(*key) -> torch.Generator:
-    """A generator that depends on the key only: the same cell gives the same numbers in any order of cells."""
+    """A generator that depends on the key only: the same cell gives the same numbers in any order of
+    cells."""
     seed = int.from_bytes(repr(key).encode()[-6:], "big") ^ sum(repr(key).encode()) * 7919
     return torch.Generator().manual_seed(seed)
 
@@ -118,7 +122,8 @@ def interpolators_cell(config: InterpolatorsConfig, target: str, ratio: float) -
         "teacher": lambda one: teacher(one, act),
         "memoriser": lambda one: memoriser(one.x, one.y, act),
         "gradient descent, small": lambda one: gradient_descent(one.x, one.y, act, rng("gd", one)),
-        "gradient descent, lazy": lambda one: gradient_descent(one.x, one.y, act, rng("lazy", one), "lazy", steps=500),
+        "gradient descent, lazy": lambda one: gradient_descent(one.x, one.y, act, rng("lazy", one), "lazy",
+                                                               steps=500),
         "random features": lambda one: random_features(one.x, one.y, act, rng("rf", one), width=2 * n),
         "wrong labels": spoiled,
     }
@@ -126,27 +131,29 @@ def interpolators_cell(config: InterpolatorsConfig, target: str, ratio: float) -
     rows = []
     for kind, make in kinds.items():
         for i, net in enumerate(attempt(make, data)):
-            row = {"target": target, "ratio": ratio, "n": n, "d": config.d, "seed": config.seeds[i], "kind": kind,
-                   "lower_bound": lower[i].item()}
+            row = {"target": target, "ratio": ratio, "n": n, "d": config.d, "seed": config.seeds[i],
+                   "kind": kind, "lower_bound": lower[i].item()}
             rows.append(row | measures(net, data[i:i + 1], width))
     return rows
 
 
 def measures(net: TwoLayer | str, data: DataSet, width: int, rng: torch.Generator | None = None) -> dict:
-    """F*, V, population loss and residual of one network; NaN and the reason where there is none.  For p > 1 F* is that
-    of the network merged and split to `width`."""
+    """F*, V, population loss and residual of one network; NaN and the reason where there is none.  For p > 1
+    F* is that of the network merged and split to `width`."""
     if isinstance(net, str):
-        nothing = dict.fromkeys(("flatness", "variation", "loss", "loss_error", "relative", "half_mse"), float("nan"))
-        return nothing | {"failure": net}
+        columns = ("flatness", "variation", "loss", "loss_error", "relative", "half_mse")
+        return dict.fromkeys(columns, float("nan")) | {"failure": net}
     shown = net if net.activation.degree == 1 else split_to_width(merge(net), data.x, max(width, net.width))
     population = population_loss(net, data.target, data.law, generator=rng)
     return {"flatness": orbit_minimum(shown, data.x).item(), "variation": variation_norm(net).item(),
             "loss": population.loss.item(), "loss_error": population.standard_error.item(),
-            "relative": population.relative.item(), "half_mse": half_mse(net, data.x, data.y).item(), "failure": ""}
+            "relative": population.relative.item(), "half_mse": half_mse(net, data.x, data.y).item(),
+            "failure": ""}
 
 
 def adversary_cell(config: AdversaryConfig, target: str, ratio: float) -> list[dict]:
-    """Rows for one target and one n/d: the best F* (search, teacher, memoriser) and the adversary's, per seed."""
+    """Rows for one target and one n/d: the best F* (search, teacher, memoriser) and the adversary's, per
+    seed."""
     n, act = round(ratio * config.d), ACTIVATIONS["relu"]
     data = draw(target, n, config.d, config.seeds)
     schedule = Schedule(steps=config.steps)
@@ -162,21 +169,27 @@ def adversary_cell(config: AdversaryConfig, target: str, ratio: float) -> list[d
     good_loss = population_loss(good.net, data.target).relative
     bad_loss = population_loss(found.net, data.target).relative
     flat = torch.minimum(found.smallest_flatness(), torch.where(good_loss >= config.badness, best, torch.inf))
+    lower = flatness_lower_bound(data.x, data.y, act)
     return [{"target": target, "ratio": ratio, "n": n, "d": config.d, "seed": seed, "best": best[i].item(),
-             "best_relative": good_loss[i].item(), "adversary": flat[i].item(), "flatness_ratio": (flat[i] / best[i]).item(),
-             "adversary_relative": bad_loss[i].item(),
-             "lower_bound": flatness_lower_bound(data.x, data.y, act)[i].item()} for i, seed in enumerate(config.seeds)]
+             "best_relative": good_loss[i].item(), "adversary": flat[i].item(),
+             "flatness_ratio": (flat[i] / best[i]).item(), "adversary_relative": bad_loss[i].item(),
+             "lower_bound": lower[i].item()} for i, seed in enumerate(config.seeds)]
 
 
-def flattest_cell(config: FlattestConfig, panel: str, activation: str, target: str, law: str, noise: float, d: int,
-                  ratio: float) -> list[dict]:
+def flattest_cell(config: FlattestConfig, panel: str, activation: str, target: str, law: str, noise: float,
+                  d: int, ratio: float) -> list[dict]:
     """Rows for one combination: the flattest interpolator of each seed."""
     n, act = round(ratio * d), ACTIVATIONS[activation]
     data = draw("relu" if target == "zero" else target, n, d, config.seeds, law, noise)
     if target == "zero":
         data = replace(data, y=data.y - data.target(data.x), target=replace(data.target, weights=(0.0,)))
-    nets = attempt(lambda one: flattest(one.x, one.y, act, generator(panel, target, law, noise, d, ratio, one.seeds),
-                                        schedules=(Schedule(steps=config.steps),)).net, data)
+    schedules = (Schedule(steps=config.steps),)
+
+    def search(one: DataSet) -> TwoLayer:
+        rng = generator(panel, target, law, noise, d, ratio, one.seeds)
+        return flattest(one.x, one.y, act, rng, schedules=schedules).net
+
+    nets = attempt(search, data)
     rng, rows = generator("population", panel, law, noise, d, ratio), []
     for i, net in enumerate(nets):
         row = {"panel": panel, "activation": activation, "target": target, "law": law, "noise": noise, "d": d,
@@ -193,17 +206,19 @@ def cells(config) -> list[tuple]:
     return [(target, ratio) for ratio in config.ratios for target in config.targets]
 
 
-EXPERIMENTS = {"interpolators": (InterpolatorsConfig, interpolators_cell), "adversary": (AdversaryConfig, adversary_cell),
-               "flattest": (FlattestConfig, flattest_cell)}
+EXPERIMENTS = {"interpolators": (InterpolatorsConfig, interpolators_cell, interpolators_summary),
+               "adversary": (AdversaryConfig, adversary_cell, adversary_summary),
+               "flattest": (FlattestConfig, flattest_cell, flattest_summary)}
 
 
 def run(config, done: pd.DataFrame | None = None, on_cell: Callable[[pd.DataFrame], None] | None = None,
         progress: bool = False) -> pd.DataFrame:
-    """The table of an experiment.  Cells already in `done` are not run again; `on_cell` sees the table after each.
+    """The table of an experiment.  Cells already in `done` are not run again; `on_cell` sees the table after
+    each.
 
     The column "cell" numbers the cells; float64 on the CPU throughout.
     """
-    function = next(cell for kind, cell in EXPERIMENTS.values() if isinstance(config, kind))
+    function = next(cell for kind, cell, _ in EXPERIMENTS.values() if isinstance(config, kind))
     table = pd.DataFrame() if done is None else done
     finished = set(table["cell"]) if len(table) else set()
     for number, arguments in enumerate(tqdm(cells(config), disable=not progress)):
@@ -219,7 +234,8 @@ def run(config, done: pd.DataFrame | None = None, on_cell: Callable[[pd.DataFram
 
 
 def record(name: str, config=None, progress: bool = True, folder: Path = records.RESULTS) -> None:
-    """Run an experiment, or continue it, and write <folder>/part1_<name>.json after every cell (atomically)."""
+    """Run an experiment, or continue it, and write <folder>/part1_<name>.json after every cell
+    (atomically)."""
     config, file = config or EXPERIMENTS[name][0](), f"part1_{name}"
     try:
         done = records.load_record(file, config, folder).table
@@ -228,11 +244,12 @@ def record(name: str, config=None, progress: bool = True, folder: Path = records
 
     def save(table: pd.DataFrame) -> None:
         seconds = table.groupby("cell")["seconds"].first().sum()
-        summary = {"cells_done": int(table["cell"].nunique()), "cells": len(cells(config))}
+        summary = {"cells_done": int(table["cell"].nunique()), "cells": len(cells(config)),
+                   **EXPERIMENTS[name][2](table)}
         origin = records.provenance(device="cpu", seconds=float(seconds))
         records.save_record(file, config, table, summary, origin, folder)
 
-    run(config, done, save, progress)
+    save(run(config, done, save, progress))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,80 @@
+"""What the tables of flatness.experiments.part1 say: ratios to the best, means and slopes with intervals.
+
+Data sets of one seed share their target directions and inputs, so a seed is the unit: a slope is fitted per seed,
+and its interval is Student's over seeds (level 95 %, two-sided, no correction for the number of slopes reported).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+
+
+def with_best(table: pd.DataFrame) -> pd.DataFrame:
+    """The interpolators table with columns `best` (smallest F* over kinds, per target, n/d and seed), `over_best`
+    = F* / best, and `certified` = lower_bound / best, so that min F* lies in [certified * best, best]."""
+    best = table.groupby(["target", "ratio", "seed"])["flatness"].transform("min")
+    return table.assign(best=best, over_best=table["flatness"] / best, certified=table["lower_bound"] / best)
+
+
+def mean_interval(values, level: float = 0.95) -> tuple[float, float, float]:
+    """(mean, low, high): Student interval for the mean of independent values; NaN ends for fewer than two.
+
+    >>> [round(v, 3) for v in mean_interval([1.0, 2.0, 3.0])]
+    [2.0, -0.484, 4.484]
+    """
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return float(values.mean()), float("nan"), float("nan")
+    half = scipy.stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
+
+
+def log_slope(table: pd.DataFrame, x: str, y: str) -> tuple[float, float, float]:
+    """(mean, low, high) over seeds of the least-squares slope of log y on log x.
+
+    ValueError if some y is not > 0."""
+    if not (table[y] > 0).all():
+        raise ValueError(f"log slope of {y}: {(~(table[y] > 0)).sum()} values are not > 0")
+    slopes = [np.polyfit(np.log(rows[x]), np.log(rows[y]), 1)[0] for _, rows in table.groupby("seed")]
+    return mean_interval(slopes)
+
+
+def interpolators_summary(table: pd.DataFrame) -> dict:
+    """Per target, n/d and kind: how many seeds have a network, the geometric mean of F*/best, the mean V and
+    the median relative population loss."""
+    rows = {}
+    for (target, ratio, kind), part in with_best(table).groupby(["target", "ratio", "kind"]):
+        part = part.dropna(subset=["flatness"])
+        if len(part):
+            rows[f"{target}, n/d = {ratio:g}, {kind}"] = {
+                "networks": len(part), "over_best": float(np.exp(np.log(part["over_best"]).mean())),
+                "variation": float(part["variation"].mean()), "relative": float(part["relative"].median())}
+    return rows
+
+
+def adversary_summary(table: pd.DataFrame) -> dict:
+    """Per target: the ratio (adversary's F* over best) at each n/d with its interval, and the slope of its log."""
+    summary = {}
+    for target, part in table.groupby("target"):
+        ratios = {f"{r:g}": mean_interval(rows["flatness_ratio"]) for r, rows in part.groupby("ratio")}
+        slope = log_slope(part, "ratio", "flatness_ratio") if part["ratio"].nunique() > 1 else None
+        summary[target] = {"ratio": ratios, "log_slope": slope}
+    return summary
+
+
+def flattest_summary(table: pd.DataFrame) -> dict:
+    """Per panel and condition: mean population loss with its interval and the share of seeds below 1e-10; per
+    panel and dimension with several n/d: the slopes in n of the loss (where all are > 1e-10), of F* and of V."""
+    rows = {}
+    table = table.dropna(subset=["flatness"])
+    for key, part in table.groupby(["panel", "law", "noise", "d", "ratio"]):
+        rows[", ".join(map(str, key))] = {
+            "loss": mean_interval(part["loss"]), "relative": mean_interval(part["relative"]),
+            "exact": float((part["loss"] < 1e-10).mean())}
+    for key, part in table.groupby(["panel", "law", "noise", "d"]):
+        if part["ratio"].nunique() > 2:
+            columns = ["flatness", "variation"] + (["loss"] if (part["loss"] > 1e-10).all() else [])
+            rows["slope in n: " + ", ".join(map(str, key))] = {c: log_slope(part, "n", c) for c in columns}
+    return rows
