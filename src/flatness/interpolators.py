@@ -96,7 +96,7 @@ def gradient_descent(x: torch.Tensor, y: torch.Tensor, activation: Activation, g
                      start: str = "small", width: int | None = None, steps: int = 2000,
                      tolerance: float = LOSS_TOLERANCE) -> TwoLayer:
     """Full-batch gradient descent with momentum 0.9 on both layers, then minimum-norm Gauss-Newton to the
-    tolerance (where that stalls, once more after `flatness.polish.revive`).
+    tolerance (`flatness.polish.interpolate`).  Where the last residual needs revived neurons they add to F*.
 
     start "small": random network with outputs 0.01 of the labels (feature learning).  "lazy": antisymmetric
     pairs, so f = 0, with parameters 10^{1/(p+1)} times the scale the labels need (kernel regime).  The rate
@@ -114,8 +114,8 @@ def gradient_descent(x: torch.Tensor, y: torch.Tensor, activation: Activation, g
     else:
         raise ValueError(f"start must be 'small' or 'lazy', got {start!r}")
     floor = _kernel_norm(initial_network(x, y, activation, width, generator), x)
-    net = interpolate(_descend(net, x, y, steps, floor), x, y, generator)
-    return require_interpolation(net, x, y, tolerance, f"gradient descent ({start})")
+    net = _descend(net, x, y, steps, floor)
+    return require_interpolation(interpolate(net, x, y, generator), x, y, tolerance, f"gradient descent ({start})")
 
 
 def _kernel_norm(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:

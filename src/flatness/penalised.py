@@ -21,11 +21,12 @@ import torch
 from flatness.activations import Activation
 from flatness.norms import exponent
 from flatness.symmetry import kappa
-from flatness.two_layer import TwoLayer
+from flatness.two_layer import TwoLayer, stack
 
 Extra = Callable[[torch.Tensor, torch.Tensor, float], tuple[torch.Tensor, torch.Tensor]]
 PENALTIES = ("orbit", "trace", "path")
 TINY = 1e-30
+CHUNK = 200_000  # pre-activations handled at once: what stays in the cache of one core
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def penalised_gradient(a: torch.Tensor, W: torch.Tensor, x: torch.Tensor, y: tor
     n, p = x.shape[-2], activation.degree
     z = x @ W.mT  # (M, n, m)
     S = activation(z)
-    D = S.sign() * activation.plus if p == 1 and activation.minus == 0 else activation.derivative(z)
+    D = S.sign() if (p, activation.plus, activation.minus) == (1, 1, 0) else activation.derivative(z)
     residual = S @ a[:, :, None] - y[:, :, None]  # (M, n, 1)
     value = 0.5 * residual.square().mean((1, 2))
     grad_a = (S.mT @ residual)[..., 0] / n
@@ -118,6 +119,10 @@ def minimise_penalised(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, schedule
 
     `extra(a, W, lam)` may return gradients (a, W) of one more term (the adversary's).
     """
+    size = max(1, CHUNK // (x.shape[-2] * net.width))
+    if extra is None and net.count > size:
+        chunks = [slice(i, i + size) for i in range(0, net.count, size)]
+        return stack([minimise_penalised(net[i], x[i], y[i], schedule) for i in chunks])
     a, W = net.a.clone(), net.W.clone()
     state = [torch.zeros_like(t) for t in (a, a, W, W)]
     for step in range(schedule.steps):
