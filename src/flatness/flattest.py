@@ -25,8 +25,7 @@ LOSS_TOLERANCE = 1e-18
 
 @dataclass(frozen=True)
 class Flattest:
-    """Interpolating networks, their F* and half-MSE, each (M,), and the name of the candidate each came
-    from."""
+    """Interpolating networks, their F* and half-MSE, each (M,), and the candidate each came from."""
 
     net: TwoLayer
     flatness: torch.Tensor
@@ -35,7 +34,7 @@ class Flattest:
 
 
 def default_width(n: int) -> int:
-    """max(100, n/2).  Noisy labels want more: at d = 20, n = 320 this gave an F* 4-5 % below that of width 100."""
+    """max(100, n/2).  Noisy labels want many: at d = 20, n = 320 F* was 4-5 % below that of width 100."""
     return max(100, n // 2)
 
 
@@ -97,8 +96,9 @@ def anneal(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, schedule: Schedule, 
 
 def polished(net: TwoLayer, x: torch.Tensor, y: torch.Tensor,
              generator: torch.Generator) -> dict[str, TwoLayer]:
-    """Interpolators near `net`: "plain" Gauss-Newton; after consolidating strong neurons (which finds a sparse teacher
-    exactly); where both stall, after reviving weak ones; and, for p > 1, the sparse one split to the full width."""
+    """Interpolators near `net`: "plain" Gauss-Newton; after consolidating strong neurons (which finds a sparse
+    teacher exactly); where both stall, after reviving weak ones; and, for p > 1, the sparse one split to the
+    full width."""
     start = balanced(net, x)
     found = {"plain": gauss_newton(start, x, y), "sparse": gauss_newton(consolidate(start), x, y)}
     losses = torch.stack([half_mse(one, x, y) for one in found.values()])

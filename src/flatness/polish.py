@@ -102,9 +102,9 @@ def interpolate(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, generator: torc
     """`gauss_newton` from `net` with the first of these fractions of neurons revived that reaches
     `tolerance`, per data set; from the last one where none does.
 
-    Fraction 0 is tried twice, the second time from the point of the rescaling orbit with all |w_j| three
-    times the largest balanced one: there weak neurons move through a_j, in which f is linear, and do not
-    cross kinks.
+    Fraction 0 is tried three times: as it is, and from the points of the rescaling orbit with all |w_j| 3
+    and 30 times the largest balanced one: there weak neurons move through a_j, in which f is linear, and do
+    not cross kinks.
     """
     x, y = as_data(x, y)
     a, W = net.a.clone(), net.W.clone()

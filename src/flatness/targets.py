@@ -188,7 +188,7 @@ def draw(target: str, n: int, d: int, seeds: Sequence[int], law: str = "gaussian
     `noise`).
 
     A data set depends on its own seed only, not on the batch it is drawn in.  Data sets of one seed and
-    different n share their target directions and their first inputs: treat the seed, not the data set, as the unit.
+    different n share their target directions and their first inputs: the seed, not the data set, is the unit.
     """
     if not (noise >= 0 and noise < float("inf")):
         raise ValueError(f"noise must be a finite standard deviation >= 0, got {noise}")

@@ -1,7 +1,7 @@
 """What the tables of flatness.experiments.part1 say: ratios to the best, means and slopes with intervals.
 
-Data sets of one seed share their target directions and inputs, so a seed is the unit: a slope is fitted per seed,
-and its interval is Student's over seeds (level 95 %, two-sided, no correction for the number of slopes reported).
+Data sets of one seed share their target directions and inputs, so a seed is the unit: a slope is fitted per
+seed, and its interval is Student's over seeds (95 %, two-sided, not corrected for the number of slopes).
 """
 
 from __future__ import annotations
