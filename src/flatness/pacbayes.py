@@ -112,11 +112,11 @@ class NoisyTraining:
         def normal(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator, dtype=torch.float64).to(self.first)
 
-        z = self.first + sigma[:, 0] * (self.root @ normal(self.root.shape[1], self.first.shape[2]))
+        z = torch.addcmul(self.first, sigma[:, 0], self.root @ normal(self.root.shape[1], self.first.shape[2]))
         for layer in range(1, len(self.networks.weights)):
             weight, bias = self.networks.weights[layer], self.networks.biases[layer][:, None]
             weight = weight + sigma[:, layer] * normal(*weight.shape[1:])
-            z = torch.baddbmm(bias + sigma[:, layer] * normal(1, bias.shape[2]), z.relu(), weight.mT)
+            z = torch.baddbmm(bias + sigma[:, layer] * normal(1, bias.shape[2]), z.relu_(), weight.mT)
         return (z.argmax(-1) != self.y).double().mean(-1)
 
 
