@@ -1,4 +1,4 @@
-"""Counts against brute force, probabilities against sampling, and bounds that must hold as often as they say."""
+"""Counts against brute force, probabilities against sampling, bounds that must hold as often as they say."""
 
 import itertools
 import math
@@ -10,8 +10,8 @@ import torch
 
 from flatness.activations import RELU
 from flatness.small_ball import smallest_activity, smallest_energy, wendel_probability
-from flatness.small_ball_bounds import (activity_lower_bound, comparison_probability, cover_number, energy_lower_bound,
-                                        slope_lower_bound)
+from flatness.small_ball_bounds import (activity_lower_bound, comparison_probability, cover_number,
+                                        energy_lower_bound, slope_lower_bound)
 
 
 def gaussian(M, n, d, seed=0):
@@ -20,8 +20,8 @@ def gaussian(M, n, d, seed=0):
 
 def realised_patterns(x):
     """Slow reference: one feasibility programme per sign pattern."""
-    return sum(scipy.optimize.linprog(np.zeros(x.shape[1]), A_ub=-np.array(signs)[:, None] * x, b_ub=-np.ones(len(x)),
-                                      bounds=(None, None), method="highs").status == 0
+    free = dict(c=np.zeros(x.shape[1]), b_ub=-np.ones(len(x)), bounds=(None, None))
+    return sum(scipy.optimize.linprog(A_ub=-np.array(signs)[:, None] * x, **free).status == 0
                for signs in itertools.product((-1, 1), repeat=len(x)))
 
 
@@ -55,7 +55,7 @@ def test_comparison_probability_against_sampling():
 
 
 def test_bounds_vanish_at_two_and_approach_their_limits_above():
-    assert activity_lower_bound(1000, 500) == slope_lower_bound(1000, 500) == energy_lower_bound(1000, 500) == 0
+    assert all(bound(1000, 500) == 0 for bound in (activity_lower_bound, slope_lower_bound, energy_lower_bound))
     assert activity_lower_bound(1300, 500) > 0 and slope_lower_bound(1300, 500) > 0
     limit = (math.sqrt(0.5) - 0.5) ** 2
     assert limit > energy_lower_bound(8000, 2000) > (math.sqrt(limit) - 2.2 / math.sqrt(8000)) ** 2

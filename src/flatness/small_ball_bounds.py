@@ -1,9 +1,11 @@
 """Proved lower bounds on how little one direction can see of a Gaussian sample, with their probabilities.
 
-    lambda_n = min_{|w| = 1} (1/n) sum_i s(<w, x_i>)^2,        mu_n = min_{|w| = 1} (1/(n d)) sum_i s'(<w, x_i>)^2 |x_i|^2.
+    lambda_n = min_{|w| = 1} (1/n) sum_i s(<w, x_i>)^2,
+    mu_n     = inf_{|w| = 1} (1/(n d)) sum_i s'(<w, x_i>)^2 |x_i|^2.
 
-Gordon's comparison bounds lambda_n from below, counting sign patterns bounds mu_n and the number of active samples.  Both
-are positive as soon as n > 2 d and n is large.  Searches for the minima themselves are in `flatness.small_ball`.
+Gordon's comparison bounds lambda_n from below, counting sign patterns bounds mu_n and the number of active
+samples.  Both are positive as soon as n/d > 2 and n is large.  Searches for the minima themselves are in
+`flatness.small_ball`.
 All theorems are proved in our chapter a5_norm.
 """
 
@@ -17,8 +19,8 @@ import scipy.stats
 
 
 def cover_number(n: int, d: int) -> int:
-    """2 sum_{k < d} C(n-1, k): sign patterns that <w, x_1>, ..., <w, x_n> take over w in R^d, for points in general
-    position (Cover 1965).
+    """2 sum_{k < d} C(n-1, k): sign patterns that <w, x_1>, ..., <w, x_n> take over w in R^d, for points in
+    general position (Cover 1965).
 
     >>> cover_number(4, 2), cover_number(3, 5)      # four points of the plane; every pattern when n <= d
     (8, 8)
@@ -28,8 +30,8 @@ def cover_number(n: int, d: int) -> int:
 
 
 def activity_lower_bound(n: int, d: int, failure: float = 0.05) -> float:
-    """k/n with the largest k such that every direction is active on at least k samples with probability at least
-    1 - failure: cover_number(n, d) P(Bin(n, 1/2) < k) <= failure.  Any symmetric law in general position.
+    """k/n with the largest k such that every direction is active on at least k samples with probability at
+    least 1 - failure: cover_number(n, d) P(Bin(n, 1/2) < k) <= failure.  Any symmetric law in general position.
 
     >>> activity_lower_bound(40, 20), round(activity_lower_bound(320, 20), 3)
     (0.0, 0.181)
@@ -40,9 +42,11 @@ def activity_lower_bound(n: int, d: int, failure: float = 0.05) -> float:
 
 
 def slope_lower_bound(n: int, d: int, failure: float = 0.05) -> float:
-    """A number that mu_n for ReLU exceeds with probability at least 1 - failure, x_i standard Gaussian in R^d:
+    """A number that mu_n for ReLU exceeds with probability at least 1 - failure, x_i standard Gaussian:
 
-        max_{theta > 0} (1/theta) [ (log failure - log cover_number(n, d)) / n - log(1/2 + (1 + 2 theta/d)^{-d/2} / 2) ]_+.
+        max_{theta > 0} [ (log failure - log N(n, d)) / n - log(1/2 + (1 + 2 theta/d)^{-d/2} / 2) ]_+ / theta,
+
+    N(n, d) the `cover_number`.
     """
     _check(n, d, failure)
     budget = (math.log(failure) - math.log(cover_number(n, d))) / n
@@ -52,8 +56,9 @@ def slope_lower_bound(n: int, d: int, failure: float = 0.05) -> float:
 
 
 def comparison_probability(c: float, n: int, d: int) -> float:
-    """P(|g_+| - |h| < c) for independent standard Gaussian g in R^n and h in R^d: Gordon's two-vector stand-in for the
-    event sqrt(n lambda_n) < c (ReLU).  |g_+|^2 is chi-square with Bin(n, 1/2) degrees of freedom; quadrature over |h|.
+    """P(|g_+| - |h| < c), g and h independent standard Gaussian in R^n and R^d: Gordon's two-vector stand-in
+    for the event sqrt(n lambda_n) < c (ReLU).  |g_+|^2 is chi-square with Bin(n, 1/2) degrees of freedom;
+    quadrature over |h|.
     """
     _check(n, d)
     nodes, quadrature = np.polynomial.legendre.leggauss(120)
@@ -68,9 +73,9 @@ def comparison_probability(c: float, n: int, d: int) -> float:
 
 
 def energy_lower_bound(n: int, d: int, failure: float = 0.05) -> float:
-    """A number that lambda_n for ReLU exceeds with probability at least 1 - failure, x_i standard Gaussian in R^d: c^2/n
-    for the c > 0 with 2 P(|g_+| - |h| < c) = failure; 0 if there is none.  For large n and d, n/d fixed, it tends to
-    (1/sqrt 2 - sqrt(d/n))_+^2.
+    """A number that lambda_n for ReLU exceeds with probability at least 1 - failure, x_i standard Gaussian:
+    c^2/n for the c > 0 with 2 P(|g_+| - |h| < c) = failure; 0 if there is none.  For large n and d, n/d fixed,
+    it tends to (1/sqrt 2 - sqrt(d/n))_+^2.
     """
     _check(n, d, failure)
 
