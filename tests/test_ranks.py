@@ -1,10 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from flatness.ranks import bootstrap_interval, fisher_interval, holm, partial_spearman, spearman
+from flatness.ranks import bootstrap_interval, fisher_interval, holm, max_rho_test, partial_spearman, spearman
 
 
 def correlated(rho, n, rng):
@@ -64,6 +66,25 @@ def test_bootstrap_interval_of_a_difference():
     low, high = bootstrap_interval(difference, y + noise[0], y + noise[1], y, seed=0, resamples=500)
     assert low < 0 < high
     assert bootstrap_interval(difference, y + noise[0], noise[2], y, seed=0, resamples=500)[0] > 0
+
+
+def test_max_rho_test_equals_enumeration():
+    """Six units: all 720 permutations give the exact p-value; the Monte Carlo one agrees within its error."""
+    rng = np.random.default_rng(8)
+    a, b, y = rng.standard_normal((3, 6))
+    largest = [max(abs(stats.spearmanr(m, p).statistic) for m in (a, b)) for p in itertools.permutations(y)]
+    tested = max_rho_test({"a": a, "b": b}, y, seed=0, permutations=20_000)
+    for name, m in (("a", a), ("b", b)):
+        exact = np.mean(np.array(largest) >= abs(stats.spearmanr(m, y).statistic) - 1e-12)
+        assert abs(tested[name] - exact) < 4 * np.sqrt(exact * (1 - exact) / 20_000) + 1e-3
+
+
+def test_max_rho_test_is_no_smaller_than_one_alone():
+    rng = np.random.default_rng(9)
+    frame = {str(k): rng.standard_normal(30) for k in range(6)}
+    y = frame["0"] + rng.standard_normal(30)
+    together, alone = max_rho_test(frame, y, seed=1), max_rho_test({"0": frame["0"]}, y, seed=1)
+    assert together["0"] >= alone["0"]
 
 
 def test_holm_controls_the_family():

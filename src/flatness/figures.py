@@ -54,3 +54,17 @@ def intervals(rows: Sequence[tuple[str, float, tuple[float, float], float | None
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(handles.values(), handles.keys(), frameon=False, fontsize=8)
     return axes
+
+
+def rank_correlation_matrices(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> np.ndarray:
+    """Matrices of rank correlations side by side, one per name, with the numbers written in the cells."""
+    _, axes = plt.subplots(1, len(matrices), figsize=(4.4 * len(matrices), 4.2), sharey=True, layout="constrained")
+    for panel, (name, matrix) in zip(np.atleast_1d(axes), matrices.items(), strict=True):
+        panel.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
+        panel.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
+        panel.set_yticks(range(len(labels)), labels)
+        panel.set_title(name, fontsize=10)
+        for (row, column), value in np.ndenumerate(matrix):
+            panel.text(column, row, f"{value:+.1f}", ha="center", va="center", fontsize=7,
+                       color="white" if abs(value) > 0.6 else "black")
+    return axes

@@ -14,7 +14,7 @@ import pandas as pd
 
 from flatness import records
 from flatness.device import default_device, default_dtype
-from flatness.experiments import pair_proxy
+from flatness.experiments import full_extension, noise_divergence, pair_proxy, part1
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,28 @@ def _pair_proxy(data: str) -> Experiment:
                       pair_proxy.run, summarise_pair_proxy, pair_proxy.data_hashes)
 
 
-EXPERIMENTS: dict[str, Experiment] = {"pair_proxy_mnist": _pair_proxy("mnist"), "pair_proxy_fashion": _pair_proxy("fashion-mnist")}
+def _part1(name: str, about: str) -> Experiment:
+    config, _, summarise = part1.EXPERIMENTS[name][0](), *part1.EXPERIMENTS[name][1:]
+    return Experiment(about, {"quick": dataclasses.replace(config, seeds=(0,)), "paper": config},
+                      lambda config, device, dtype, progress: part1.run(config, progress=progress), summarise, lambda config: {})
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "pair_proxy_mnist": _pair_proxy("mnist"),
+    "pair_proxy_fashion": _pair_proxy("fashion-mnist"),
+    "part1_interpolators": _part1("interpolators", "flatness and population loss of every interpolator, by target and n/d (a6, a7)"),
+    "part1_adversary": _part1("adversary", "the flattest badly generalising interpolator found, against n/d (a6)"),
+    "part1_flattest": _part1("flattest", "population loss of the flattest interpolator found: samples, noise, input laws (a7, a8)"),
+    "noise_divergence": Experiment(
+        "PAC-Bayes: the noise that trained weights bear, and its divergence from the start (b3)",
+        {"quick": noise_divergence.NoiseDivergenceConfig(settings=(("mnist", 250, 0),), networks=10),
+         "paper": noise_divergence.NoiseDivergenceConfig()},
+        noise_divergence.run, noise_divergence.summarise, noise_divergence.data_hashes),
+    "full_extension_mnist": Experiment(
+        "joint labellings of ten probe points, estimated for the hundred MNIST networks",
+        {"quick": full_extension.FullExtensionConfig(networks=6, probes=6, runs=6), "paper": full_extension.FullExtensionConfig()},
+        full_extension.run, full_extension.summarise, full_extension.data_hashes),
+}
 
 
 def run_and_record(name: str, scale: str = "paper", *, device: str | None = None, folder: Path = records.RESULTS,
