@@ -9,7 +9,8 @@ from flatness.networks import MLPEnsemble
 from flatness.pacbayes import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.training import SGD, accuracy, order_generators, train
 
-SMALL = NoiseDivergenceConfig(settings=(("mnist", 40, 0), ("mnist", 40, 100)), networks=6, hidden=(12, 6), draws=8)
+SMALL = NoiseDivergenceConfig(settings=(("mnist", 40, 0), ("mnist", 40, 100)), networks=6, hidden=(12, 6),
+                              draws=8)
 
 
 def test_rows_are_the_measurements_of_the_named_networks():

@@ -11,8 +11,8 @@ from scipy import integrate, stats
 from scipy.special import rel_entr
 
 from flatness.networks import MLPEnsemble
-from flatness.pacbayes import (NoisyTraining, bernoulli_kl, gaussian_bound, gaussian_kl, kl_inverse, log_xi, noise_at_error,
-                               uniform_kl)
+from flatness.pacbayes import (NoisyTraining, bernoulli_kl, gaussian_bound, gaussian_kl, kl_inverse, log_xi,
+                               noise_at_error, uniform_kl)
 
 repeatable = settings(deadline=None, derandomize=True, max_examples=60)
 unit = st.floats(0, 1, allow_subnormal=False)
@@ -30,7 +30,8 @@ def test_bernoulli_kl_is_scipys(q, p):
 
 
 def test_bernoulli_kl_at_the_ends():
-    assert bernoulli_kl(f64(0, 1, 0.5, 0.5, 0), f64(0, 1, 0, 1, 1)).tolist() == [0, 0, math.inf, math.inf, math.inf]
+    values = bernoulli_kl(f64(0, 1, 0.5, 0.5, 0), f64(0, 1, 0, 1, 1))
+    assert values.tolist() == [0, 0, math.inf, math.inf, math.inf]
 
 
 @repeatable
@@ -66,7 +67,8 @@ def test_xi_is_the_moment_for_every_p_and_lies_in_maurers_interval(n, p):
 def test_uniform_kl_is_the_integral_and_needs_a_part_of_positive_measure():
     density = stats.beta(2, 3)
     part = density.cdf(0.7) - density.cdf(0.4)
-    value, _ = integrate.quad(lambda t: density.pdf(t) / part * math.log((density.pdf(t) / part) / density.pdf(t)), 0.4, 0.7)
+    posterior = lambda t: density.pdf(t) / part
+    value, _ = integrate.quad(lambda t: posterior(t) * math.log(posterior(t) / density.pdf(t)), 0.4, 0.7)
     assert uniform_kl(1.0, part) == pytest.approx(value, abs=1e-10)
     for total, bad in ((1.0, 0.0), (1.0, 1.5), (math.inf, 1.0), (1.0, -1.0), (math.nan, 1.0)):
         with pytest.raises(ValueError, match="0 < part <= total"):
@@ -133,9 +135,11 @@ def test_noise_at_error_reaches_the_level():
 def test_bound_holds_for_random_labels_and_adds_up():
     networks, x, y = small()
     start = MLPEnsemble.from_seeds([6, 9, 5, 3], [7, 8])
-    result = gaussian_bound(networks, start, x, y, grid=[0.25, 1.0], generator=torch.Generator().manual_seed(0), samples=50)
+    generator = torch.Generator().manual_seed(0)
+    result = gaussian_bound(networks, start, x, y, grid=[0.25, 1.0], generator=generator, samples=50)
     assert (result.bound >= 2 / 3).all()  # no predictor of three coin-tossed classes does better
-    assert (result.empirical <= result.empirical_limit).all() and (result.empirical_limit <= result.bound).all()
+    assert (result.empirical <= result.empirical_limit).all()
+    assert (result.empirical_limit <= result.bound).all()
     torch.testing.assert_close(result.kl, gaussian_kl(networks, start, result.sigma))
     budget = (result.kl + log_xi(30) + math.log(2 * 2 / 0.05)) / 30
     torch.testing.assert_close(bernoulli_kl(result.empirical_limit, result.bound), budget)

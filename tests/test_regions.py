@@ -1,4 +1,5 @@
-"""Packed patterns and regions against Python sets, and the region-class vocabulary against plain enumeration."""
+"""Packed patterns and regions against Python sets, and the region-class vocabulary against plain
+enumeration."""
 
 from collections import Counter
 from itertools import product
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from flatness.language import language, vocabulary, weakness
 from flatness.networks import MLPEnsemble
-from flatness.regions import (activation_patterns, distinct_patterns, free_parameters, pack_bits, region_counts, region_ids,
-                              region_language, region_weakness, unseen_only_regions)
+from flatness.regions import (activation_patterns, distinct_patterns, free_parameters, pack_bits,
+                              region_counts, region_ids, region_language, region_weakness, unseen_only_regions)
 from flatness.rescaling import rescale_neurons
 
 repeatable = settings(deadline=None, derandomize=True, max_examples=40)
@@ -27,7 +28,8 @@ def random_bits(seed, count, n, d, patterns=6):
 
 
 @repeatable
-@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 30), st.sampled_from([1, 7, 8, 9, 56, 57, 130, 256]))
+@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 30),
+       st.sampled_from([1, 7, 8, 9, 56, 57, 130, 256]))
 def test_ids_counts_and_regions_agree_with_sets(seed, count, n, d):
     bits = random_bits(seed, count, n, d)
     ids, packed = region_ids(pack_bits(bits)), pack_bits(bits)

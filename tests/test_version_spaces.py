@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from flatness.language import language, weakness
 from flatness.tasks import correct_policies, task_of_policy
-from flatness.version_spaces import (boundaries, hypothesis_class, is_convex, point_vocabulary, restriction_counts,
-                                     sample_statement, vc_dimension, version_space)
+from flatness.version_spaces import (boundaries, hypothesis_class, is_convex, point_vocabulary,
+                                     restriction_counts, sample_statement, vc_dimension, version_space)
 
 repeatable = settings(deadline=None, derandomize=True, max_examples=40)
 
@@ -34,7 +34,8 @@ def test_restrictions_and_vc_dimension_by_definition(h):
     counts = restriction_counts(h)
     for s in subsets(m):
         assert counts[sum(1 << x for x in s)] == len({tuple(row[list(s)]) for row in h})
-    shattered = [s for s in subsets(m) if {tuple(row[list(s)]) for row in h} == set(product((0, 1), repeat=len(s)))]
+    shattered = [s for s in subsets(m)
+                 if {tuple(row[list(s)]) for row in h} == set(product((0, 1), repeat=len(s)))]
     assert vc_dimension(h) == max(map(len, shattered))
     assert len(h) <= len(shattered)  # Pajor
     d = vc_dimension(h)
@@ -51,7 +52,8 @@ def test_weakness_of_a_sample_counts_labellings_of_its_version_space(h, seed):
     space = version_space(h, sample)
     mask = sample_statement(sample)
     assert {tuple(r) for r in space} == {tuple(r) for r in h if all(r[x] == c for x, c in sample.items())}
-    assert int(lang.truth[mask]) == sum(1 << i for i, r in enumerate(h) if tuple(r) in {tuple(s) for s in space})
+    inside = {tuple(s) for s in space}
+    assert int(lang.truth[mask]) == sum(1 << i for i, r in enumerate(h) if tuple(r) in inside)
     rest = [x for x in range(m) if x not in sample]
     assert weakness(lang)[mask] == restriction_counts(space[:, rest] if rest else space[:, :0]).sum()
 

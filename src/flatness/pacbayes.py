@@ -1,9 +1,9 @@
 """PAC-Bayes: the Kullback-Leibler term of weakness, and a bound that holds for trained networks.
 
-The first part is the finite or measurable setting of Paper B: a posterior that is uniform on a set. The second is the
-bound of Seeger and Maurer, kl(empirical || true) <= (KL(Q || P) + ln(xi(n) / delta)) / n, for a Gaussian posterior around
-trained weights and a Gaussian prior around the initial ones, in the manner of Dziugaite and Roy (2017). All logarithms
-are natural; derivations in our chapter b3_invariance_pacbayes.
+The first part is the finite or measurable setting of Paper B: a posterior that is uniform on a set. The
+second is the bound of Seeger and Maurer, kl(empirical || true) <= (KL(Q || P) + ln(xi(n) / delta)) / n, for a
+Gaussian posterior around trained weights and a Gaussian prior around the initial ones, in the manner of
+Dziugaite and Roy (2017). All logarithms are natural; derivations in our chapter b3_invariance_pacbayes.
 """
 
 from __future__ import annotations
@@ -19,21 +19,24 @@ from flatness.networks import MLPEnsemble
 
 
 def uniform_kl(total: float, part: float) -> float:
-    """KL(Q || P) = ln(total / part), for Q uniform on a set of measure ``part`` inside one of measure ``total`` and P
-    uniform on that. Raises ValueError unless 0 < part <= total < infinity.
+    """KL(Q || P) = ln(total / part): Q uniform on a set of measure ``part``, P on one around it of ``total``.
+
+    Raises ValueError unless 0 < part <= total < infinity.
 
     >>> uniform_kl(8.0, 8.0), round(uniform_kl(8.0, 1.0), 4)
     (0.0, 2.0794)
     """
     if not 0 < part <= total < math.inf:
-        raise ValueError(f"expected measures with 0 < part <= total < infinity, got part {part} and total {total}")
+        raise ValueError(f"expected measures with 0 < part <= total < infinity, got part {part} and "
+                         f"total {total}")
     return math.log(total / part)
 
 
 def bernoulli_kl(q: Tensor, p: Tensor) -> Tensor:
-    """kl(q || p) = q ln(q/p) + (1-q) ln((1-q)/(1-p)) for probabilities, with 0 ln 0 = 0; infinite where q is not << p."""
+    """kl(q || p) = q ln(q/p) + (1-q) ln((1-q)/(1-p)), with 0 ln 0 = 0; infinite where q is not << p."""
     q, p = torch.broadcast_tensors(q, p)
-    return torch.special.xlogy(q, q / p).where(q > 0, 0.0) + torch.special.xlogy(1 - q, (1 - q) / (1 - p)).where(q < 1, 0.0)
+    first = torch.special.xlogy(q, q / p).where(q > 0, 0.0)
+    return first + torch.special.xlogy(1 - q, (1 - q) / (1 - p)).where(q < 1, 0.0)
 
 
 def kl_inverse(q: Tensor, budget: Tensor) -> Tensor:
@@ -55,8 +58,10 @@ def kl_inverse(q: Tensor, budget: Tensor) -> Tensor:
 
 
 def log_xi(n: int) -> float:
-    """ln xi(n), xi(n) = sum_k C(n, k) (k/n)^k (1 - k/n)^(n - k) = E exp(n kl(K/n || p)) for K binomial (n, p), any p in
-    (0, 1). Maurer (2004): xi(n) <= 2 sqrt(n).
+    """ln xi(n) with xi(n) = sum_k C(n, k) (k/n)^k (1 - k/n)^(n - k).
+
+    This is E exp(n kl(K/n || p)) for K binomial (n, p), with any p in (0, 1). Maurer (2004): xi(n) <= 2
+    sqrt(n).
 
     >>> [round(math.exp(log_xi(n)), 3) for n in (1, 2, 250)]
     [2.0, 2.5, 20.49]
@@ -66,19 +71,20 @@ def log_xi(n: int) -> float:
     k = torch.arange(n + 1, dtype=torch.float64)
     whole = torch.tensor(float(n), dtype=torch.float64)
     choose = torch.lgamma(whole + 1) - torch.lgamma(k + 1) - torch.lgamma(whole - k + 1)
-    return float(torch.logsumexp(choose + torch.special.xlogy(k, k / n) + torch.special.xlogy(n - k, 1 - k / n), 0))
+    powers = torch.special.xlogy(k, k / n) + torch.special.xlogy(n - k, 1 - k / n)
+    return float(torch.logsumexp(choose + powers, 0))
 
 
 def gaussian_kl(networks: MLPEnsemble, start: MLPEnsemble, sigma: Tensor) -> Tensor:
-    """KL(N(theta, S) || N(theta_0, S)), shape (M,): half the squared distance of the parameters in units of sigma.
+    """KL(N(theta, S) || N(theta_0, S)), shape (M,): half the squared distance in units of sigma.
 
-    S = sigma_l^2 I on the weights and the bias of layer l; ``sigma`` (M,) is one deviation for all layers, (M, L) one for
-    each.
+    S = sigma_l^2 I on the weights and the bias of layer l; ``sigma`` (M,) is one deviation for all layers,
+    (M, L) one for each.
     """
     sigma = _per_layer(networks, sigma)
     if networks.widths != start.widths or len(networks) != len(start):
-        raise ValueError(f"start: expected {len(networks)} networks of widths {networks.widths}, got {len(start)} of "
-                         f"{start.widths}")
+        raise ValueError(f"start: expected {len(networks)} networks of widths {networks.widths}, "
+                         f"got {len(start)} of {start.widths}")
     total = torch.zeros_like(sigma[:, 0])
     for (name, end), begin in zip(networks.parameters().items(), start.parameters().values(), strict=True):
         total = total + (end - begin).flatten(1).square().sum(1) / (2 * sigma[:, int(name[1:]) - 1] ** 2)
@@ -86,25 +92,26 @@ def gaussian_kl(networks: MLPEnsemble, start: MLPEnsemble, sigma: Tensor) -> Ten
 
 
 class NoisyTraining:
-    """0-1 training errors of networks whose parameters carry Gaussian noise; exact in law, without drawing first layers.
+    """0-1 training errors of networks with Gaussian noise in the parameters, exact in law.
 
-    The noise sigma (xi x_i + eta) that first-layer noise causes at the n training inputs is Gaussian with covariance
-    sigma^2 (X X^T + 1) in each unit, so it is drawn directly: n numbers for each unit instead of d_0 + 1. All networks share
-    the draws; for each of them the samples are independent.
+    The noise sigma (xi x_i + eta) that first-layer noise causes at the n training inputs is Gaussian with
+    covariance sigma^2 (X X^T + 1) in each unit, so it is drawn directly: n numbers for each unit instead of
+    d_0 + 1. All networks share the draws; for each of them the samples are independent.
     """
 
     def __init__(self, networks: MLPEnsemble, x: Tensor, y: Tensor) -> None:
         if networks.biases is None or len(networks.weights) < 2:
             raise ValueError("networks: expected biases and at least one hidden layer")
         if x.ndim != 2 or y.shape != x.shape[:1]:
-            raise ValueError(f"x, y: expected shapes (n, d) and (n,), got {tuple(x.shape)} and {tuple(y.shape)}")
+            raise ValueError(f"x, y: expected shapes (n, d) and (n,), got {tuple(x.shape)} and "
+                             f"{tuple(y.shape)}")
         self.networks, self.y = networks, y
         self.first = networks.preactivations(x)[0]
         values, vectors = torch.linalg.eigh(x @ x.T + 1)
         self.root = vectors * values.clamp_min(0).sqrt()
 
     def errors(self, sigma: Tensor, samples: int, generator: torch.Generator) -> Tensor:
-        """Fraction of training points misclassified in each draw, shape (M, samples); ``sigma`` (M,) or (M, L)."""
+        """Share of training points misclassified in each draw, (M, samples); ``sigma`` (M,) or (M, L)."""
         sigma = _per_layer(self.networks, sigma)[:, :, None, None]
         return torch.stack([self._draw(sigma, generator) for _ in range(samples)], dim=1)
 
@@ -112,7 +119,8 @@ class NoisyTraining:
         def normal(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator, dtype=torch.float64).to(self.first)
 
-        z = torch.addcmul(self.first, sigma[:, 0], self.root @ normal(self.root.shape[1], self.first.shape[2]))
+        shift = self.root @ normal(self.root.shape[1], self.first.shape[2])
+        z = torch.addcmul(self.first, sigma[:, 0], shift)
         for layer in range(1, len(self.networks.weights)):
             weight, bias = self.networks.weights[layer], self.networks.biases[layer][:, None]
             weight = weight + sigma[:, layer] * normal(*weight.shape[1:])
@@ -124,9 +132,10 @@ class NoisyTraining:
 class GaussianBound:
     """A PAC-Bayes bound for each of M networks; tensors of shape (M,).
 
-    ``bound`` limits the true 0-1 error of the network drawn from the posterior, with probability at least 1 - delta over
-    the training set and the draws; ``empirical`` is the mean training error of the draws, ``empirical_limit`` its upper
-    confidence limit, ``kl`` the divergence and ``sigma`` the standard deviation chosen from the grid.
+    ``bound`` limits the true 0-1 error of the network drawn from the posterior, with probability at least 1 -
+    delta over the training set and the draws; ``empirical`` is the mean training error of the draws,
+    ``empirical_limit`` its upper confidence limit, ``kl`` the divergence and ``sigma`` the standard deviation
+    chosen from the grid.
     """
 
     bound: Tensor
@@ -137,14 +146,17 @@ class GaussianBound:
 
 
 def gaussian_bound(networks: MLPEnsemble, start: MLPEnsemble, x: Tensor, y: Tensor, *, grid: Sequence[float],
-                   generator: torch.Generator, delta: float = 0.05, search: int = 10, samples: int = 200) -> GaussianBound:
-    """The PAC-Bayes-kl bound with Q = N(theta, sigma^2 I) and P = N(theta_0, sigma^2 I), sigma chosen from ``grid``.
+                   generator: torch.Generator, delta: float = 0.05, search: int = 10,
+                   samples: int = 200) -> GaussianBound:
+    """The PAC-Bayes-kl bound with Q = N(theta, sigma^2 I), P = N(theta_0, sigma^2 I), sigma from ``grid``.
 
-    ``start`` must not depend on the labels or inputs in ``x``, ``y``; ``grid`` must be fixed beforehand. The choice of sigma
-    is paid by a union bound (delta / 2 shared by the grid), the Monte Carlo error by a Chernoff limit at delta / 2 on
-    ``samples`` fresh draws; ``search`` draws per grid point serve the choice only.
+    ``start`` must not depend on the labels or inputs in ``x``, ``y``; ``grid`` must be fixed beforehand. The
+    choice of sigma is paid by a union bound (delta / 2 shared by the grid), the Monte Carlo error by a
+    Chernoff limit at delta / 2 on ``samples`` fresh draws; ``search`` draws per grid point serve the choice
+    only.
 
-    Source: Dziugaite and Roy (2017), Langford and Caruana (2001), Maurer (2004); our chapter b3_invariance_pacbayes.
+    Source: Dziugaite and Roy (2017), Langford and Caruana (2001), Maurer (2004); our chapter
+    b3_invariance_pacbayes.
     """
     if not 0 < delta < 1:
         raise ValueError(f"delta: expected a number in (0, 1), got {delta}")
@@ -167,10 +179,10 @@ def gaussian_bound(networks: MLPEnsemble, start: MLPEnsemble, x: Tensor, y: Tens
 
 def noise_at_error(noisy: NoisyTraining, level: float, *, samples: int, seed: int, steps: int = 12,
                    low: float = 2.0**-8, high: float = 4.0) -> Tensor:
-    """The noise sigma (M,) at which the mean training error over ``samples`` draws reaches ``level``: a flatness measure.
+    """The noise sigma (M,) at which the mean training error of the draws reaches ``level``: a flatness.
 
-    Bisection of ln sigma between ``low`` and ``high`` with the same draws at every step, so the accuracy is that of the
-    draws, plus a factor (high / low)^(2^-steps).
+    Bisection of ln sigma between ``low`` and ``high`` with the same draws at every step, so the accuracy is
+    that of the draws, plus a factor (high / low)^(2^-steps).
     """
     if not 0 < level < 1:
         raise ValueError(f"level: expected an error rate in (0, 1), got {level}")
@@ -189,7 +201,8 @@ def _per_layer(networks: MLPEnsemble, sigma: Tensor) -> Tensor:
     layers = len(networks.weights)
     sigma = torch.as_tensor(sigma, dtype=networks.dtype, device=networks.device)
     if sigma.shape not in ((len(networks),), (len(networks), layers)):
-        raise ValueError(f"sigma: expected shape ({len(networks)},) or ({len(networks)}, {layers}), got {tuple(sigma.shape)}")
+        raise ValueError(f"sigma: expected shape ({len(networks)},) or ({len(networks)}, {layers}), "
+                         f"got {tuple(sigma.shape)}")
     if not (sigma.isfinite() & (sigma > 0)).all():
         raise ValueError("sigma: expected positive finite standard deviations")
     return sigma if sigma.ndim == 2 else sigma[:, None].expand(-1, layers)

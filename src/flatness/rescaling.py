@@ -1,8 +1,8 @@
 """Changes of the parameters of a ReLU network that leave its function as it is.
 
-relu is positively homogeneous, relu(c z) = c relu(z) for c > 0, so the incoming weights and the bias of a hidden unit may
-be multiplied by c and its outgoing weights divided by c. Units of a layer may be permuted, and units that nothing reads
-may be added. The two-layer case for other activations is in `flatness.symmetry`.
+relu is positively homogeneous, relu(c z) = c relu(z) for c > 0, so the incoming weights and the bias of a
+hidden unit may be multiplied by c and its outgoing weights divided by c. Units of a layer may be permuted,
+and units that nothing reads may be added. The two-layer case for other activations is in `flatness.symmetry`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from flatness.networks import MLPEnsemble
 
 
 def rescale_neurons(networks: MLPEnsemble, scales: Sequence[Tensor | float]) -> MLPEnsemble:
-    """Multiply the incoming weights and the bias of every hidden unit by its scale, divide its outgoing weights by it.
+    """Multiply incoming weights and bias of every hidden unit by its scale, divide outgoing weights by it.
 
-    ``scales[l]``, one entry for each hidden layer, has shape (M, d) or (d,) with d the layer's width, or is a number for
-    the whole layer. Weights between two hidden layers are multiplied by the scale of the unit they enter and divided by
-    that of the unit they leave. The function is the same; in floating point, exactly the same if all scales are powers
-    of two and nothing overflows or underflows. Raises ValueError for scales that are not positive and finite.
+    ``scales[l]``, one entry for each hidden layer, has shape (M, d) or (d,) with d the layer's width, or is a
+    number for the whole layer. Weights between two hidden layers are multiplied by the scale of the unit they
+    enter and divided by that of the unit they leave. The function is the same; in floating point, exactly the
+    same if all scales are powers of two and nothing overflows or underflows. Raises ValueError for scales
+    that are not positive and finite.
 
     >>> net = MLPEnsemble.from_seeds([3, 4, 2], seeds=[0])
     >>> moved = rescale_neurons(net, [torch.tensor([1.0, 2.0, 4.0, 8.0])])
@@ -34,7 +35,8 @@ def rescale_neurons(networks: MLPEnsemble, scales: Sequence[Tensor | float]) -> 
     """
     hidden = networks.widths[1:-1]
     if len(scales) != len(hidden):
-        raise ValueError(f"scales: expected one entry for each of the {len(hidden)} hidden layers, got {len(scales)}")
+        raise ValueError(f"scales: expected one entry for each of the {len(hidden)} hidden layers, "
+                         f"got {len(scales)}")
     checked = [_scale(networks, layer, scale) for layer, scale in enumerate(scales)]
     weights = list(networks.weights)
     biases = None if networks.biases is None else list(networks.biases)
@@ -47,7 +49,7 @@ def rescale_neurons(networks: MLPEnsemble, scales: Sequence[Tensor | float]) -> 
 
 
 def rescale_layer(networks: MLPEnsemble, layer: int, factor: float | Tensor) -> MLPEnsemble:
-    """Multiply W and b of hidden layer ``layer`` (0 is the first) by ``factor``, divide the next weights by it.
+    """Multiply W and b of hidden layer ``layer`` (0: the first) by ``factor``, divide the next W by it.
 
     ``factor`` is a positive number, or a tensor (M,) of one for each network.
     """
@@ -70,10 +72,11 @@ def t_gamma(networks: MLPEnsemble, gamma: float) -> MLPEnsemble:
 
 
 def rescaled_trace(trace: BlockTrace, factors: Sequence[float | Tensor]) -> BlockTrace:
-    """What the block traces become when hidden layer l is multiplied by ``factors[l]`` (a number or shape (M,)).
+    """The block traces after hidden layer l is multiplied by ``factors[l]`` (a number or shape (M,)).
 
-    With c_l the factor of hidden layer l, c_0 = 1 for the inputs and c_L = 1 for the outputs, layer l's weights were
-    multiplied by c_l / c_{l-1} and its bias by c_l, so a second derivative is divided by the square of that:
+    With c_l the factor of hidden layer l, c_0 = 1 for the inputs and c_L = 1 for the outputs, layer l's
+    weights were multiplied by c_l / c_{l-1} and its bias by c_l, so a second derivative is divided by the
+    square of that:
 
         Tr_{W_l} -> (c_{l-1} / c_l)^2 Tr_{W_l},        Tr_{b_l} -> c_l^-2 Tr_{b_l}.
 
@@ -83,7 +86,8 @@ def rescaled_trace(trace: BlockTrace, factors: Sequence[float | Tensor]) -> Bloc
     """
     layers = max(int(name[1:]) for name in trace.blocks)
     if len(factors) != layers - 1:
-        raise ValueError(f"factors: expected one for each of the {layers - 1} hidden layers, got {len(factors)}")
+        raise ValueError(f"factors: expected one for each of the {layers - 1} hidden layers, "
+                         f"got {len(factors)}")
     c = [1.0, *factors, 1.0]
     blocks = {}
     for name, value in trace.blocks.items():
@@ -93,7 +97,7 @@ def rescaled_trace(trace: BlockTrace, factors: Sequence[float | Tensor]) -> Bloc
 
 
 def permute_neurons(networks: MLPEnsemble, layer: int, order: Sequence[int] | Tensor) -> MLPEnsemble:
-    """The networks with the units of hidden layer ``layer`` in the given order, a permutation of 0 .. d - 1."""
+    """The networks with the units of hidden layer ``layer`` in the given order, a permutation."""
     if not 0 <= layer < len(networks.weights) - 1:
         raise ValueError(f"layer: expected a hidden layer, 0 to {len(networks.weights) - 2}, got {layer}")
     order = torch.as_tensor(order, device=networks.device)
@@ -108,17 +112,20 @@ def permute_neurons(networks: MLPEnsemble, layer: int, order: Sequence[int] | Te
 
 
 def add_unread_units(networks: MLPEnsemble, weight: Tensor, bias: Tensor | None = None) -> MLPEnsemble:
-    """The networks with k more units in the last hidden layer, whose outgoing weights are zero: the same function.
+    """The networks with k more units in the last hidden layer with zero outgoing weights: the same function.
 
-    ``weight`` (k, d) or (M, k, d), with d the width of the layer before, and ``bias`` (k,) or (M, k) are the new units'
-    incoming parameters (bias None: zero). Raises ValueError if the shapes do not fit or the networks have no hidden layer.
+    ``weight`` (k, d) or (M, k, d), with d the width of the layer before, and ``bias`` (k,) or (M, k) are the
+    new units' incoming parameters (bias None: zero). Raises ValueError if the shapes do not fit or the
+    networks have no hidden layer.
     """
     if len(networks.weights) < 2:
         raise ValueError("networks: expected at least one hidden layer")
     count, fan_in = len(networks), networks.weights[-2].shape[2]
     weight = torch.as_tensor(weight).to(networks.weights[0])
-    if weight.ndim not in (2, 3) or weight.shape[-1] != fan_in or (weight.ndim == 3 and weight.shape[0] != count):
-        raise ValueError(f"weight: expected shape (k, {fan_in}) or ({count}, k, {fan_in}), got {tuple(weight.shape)}")
+    fits = weight.ndim == 2 or (weight.ndim == 3 and weight.shape[0] == count)
+    if not fits or weight.shape[-1] != fan_in:
+        raise ValueError(f"weight: expected shape (k, {fan_in}) or ({count}, k, {fan_in}), "
+                         f"got {tuple(weight.shape)}")
     weight = weight.expand(count, -1, -1)
     bias = torch.zeros_like(weight[..., 0]) if bias is None else torch.as_tensor(bias).to(weight)
     if bias.shape not in (weight.shape[1:2], weight.shape[:2]):
@@ -140,7 +147,8 @@ def _scale(networks: MLPEnsemble, layer: int, scale: Tensor | float) -> Tensor:
     shape = (len(networks), networks.widths[layer + 1])
     scale = torch.as_tensor(scale, dtype=networks.dtype, device=networks.device)
     if scale.ndim and scale.shape not in (shape, shape[1:]):
-        raise ValueError(f"scales[{layer}]: expected a number, shape {shape[1:]} or {shape}, got {tuple(scale.shape)}")
+        raise ValueError(f"scales[{layer}]: expected a number, shape {shape[1:]} or {shape}, "
+                         f"got {tuple(scale.shape)}")
     if not (scale.isfinite().all() and (scale > 0).all()):
         raise ValueError(f"scales[{layer}]: expected positive finite numbers, got {scale.min().item()} "
                          f"to {scale.max().item()}")

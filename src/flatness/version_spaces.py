@@ -1,8 +1,9 @@
 """Version spaces in the language of weakness: hypotheses as states, "x has label c" as programs.
 
-A class of hypotheses is an integer array (H, m): row h holds the labels that hypothesis h gives to the m points of a finite
-domain. Mitchell's version space of a sample is the set of hypotheses that agree with it, which is the truth set of the
-sample read as a statement. Sources: Mitchell (1982); the identities are our chapter b7_neighbours.
+A class of hypotheses is an integer array (H, m): row h holds the labels that hypothesis h gives to the m
+points of a finite domain. Mitchell's version space of a sample is the set of hypotheses that agree with it,
+which is the truth set of the sample read as a statement. Sources: Mitchell (1982); the identities are our
+chapter b7_neighbours.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ def hypothesis_class(rows) -> np.ndarray:
     """
     rows = np.asarray(rows)
     if rows.ndim != 2 or not rows.size or rows.dtype.kind not in "iub" or rows.min() < 0:
-        raise ValueError(f"rows: expected nonnegative integer labels of shape (H, m), got {rows.dtype} {rows.shape}")
+        raise ValueError(f"rows: expected nonnegative integer labels of shape (H, m), got {rows.dtype} "
+                         f"{rows.shape}")
     return np.unique(rows.astype(np.int64), axis=0)
 
 
 def point_vocabulary(hypotheses: np.ndarray, classes: int = 2) -> Vocabulary:
-    """States are the hypotheses; program number ``x * classes + c``, named "x=c", holds where hypothesis h has h(x) = c.
+    """States are the hypotheses; program ``x * classes + c``, named "x=c", holds where h(x) = c.
 
     >>> point_vocabulary(hypothesis_class([[0, 0], [0, 1]])).names
     ('0=0', '0=1', '1=0', '1=1')
@@ -44,7 +46,7 @@ def point_vocabulary(hypotheses: np.ndarray, classes: int = 2) -> Vocabulary:
 
 
 def sample_statement(sample: Mapping[int, int], classes: int = 2) -> int:
-    """The labelled points ``{x: c}`` as a statement, a bitmask over the programs of :func:`point_vocabulary`."""
+    """The labelled points ``{x: c}`` as a statement: a bitmask over :func:`point_vocabulary`."""
     return sum(1 << (x * classes + c) for x, c in sample.items())
 
 
@@ -61,9 +63,10 @@ def version_space(hypotheses: np.ndarray, sample: Mapping[int, int]) -> np.ndarr
 
 
 def restriction_counts(hypotheses: np.ndarray) -> np.ndarray:
-    """|H_S| for every set S of points, int64 (2**m,) indexed by bitmask: the labellings of S that some hypothesis gives.
+    """|H_S|, the number of labellings of S in H, for every set S of points: int64 (2**m,), by bitmask.
 
-    |H_S| is 1 for the empty set (0 for no hypotheses), and the maximum over |S| = s is the growth function at s.
+    |H_S| is 1 for the empty set (0 for no hypotheses), and the maximum over |S| = s is the growth function at
+    s.
 
     >>> restriction_counts(hypothesis_class([[0, 0], [0, 1], [1, 1]])).tolist()
     [1, 2, 2, 3]
@@ -88,7 +91,7 @@ def vc_dimension(hypotheses: np.ndarray) -> int:
 
 
 def boundaries(policies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mitchell's boundary sets of a set of statements (bitmasks): the minimal ones (G, most general) and the maximal (S)."""
+    """Boundary sets of statements (bitmasks): the minimal ones (G, most general) and the maximal (S)."""
     policies = np.asarray(policies, dtype=np.int64)
     below = (policies[:, None] & policies[None, :]) == policies[:, None]  # [i, j]: i contained in j
     np.fill_diagonal(below, False)

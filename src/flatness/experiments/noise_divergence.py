@@ -1,8 +1,8 @@
 """The PAC-Bayes divergence at a fixed training error, over several data sets, sizes and ranges of seeds.
 
-For each network of a setting: the noise sigma at which the mean training error of N(theta, sigma^2 I) reaches a level, the
-distance of the trained weights theta from the initial ones theta_0, and the divergence |theta - theta_0|^2 / (2 sigma^2),
-beside the test accuracy. Source: our chapter b3_invariance_pacbayes.
+For each network of a setting: the noise sigma at which the mean training error of N(theta, sigma^2 I) reaches
+a level, the distance of the trained weights theta from the initial ones theta_0, and the divergence |theta -
+theta_0|^2 / (2 sigma^2), beside the test accuracy. Source: our chapter b3_invariance_pacbayes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from flatness.training import SGD, accuracy, order_generators, train
 
 @dataclass(frozen=True)
 class NoiseDivergenceConfig:
-    """``settings`` are (data set, training images, first seed); the rest is common. Networks and training are those of
-    Paper B's pair-proxy experiment, which is the first setting."""
+    """``settings`` are (data set, training images, first seed); the rest is common. Networks and training are
+    those of Paper B's pair-proxy experiment, which is the first setting."""
 
     settings: tuple[tuple[str, int, int], ...] = (("mnist", 250, 0), ("mnist", 250, 100), ("mnist", 100, 0),
                                                   ("mnist", 1000, 0), ("fashion-mnist", 250, 0))
@@ -39,31 +39,35 @@ class NoiseDivergenceConfig:
     noise_seed: int = 1
 
 
-def run(config: NoiseDivergenceConfig, *, device: torch.device, dtype: torch.dtype, progress: bool = True) -> pd.DataFrame:
-    """One row per network and setting: data, n, seed, test_accuracy, train_loss, distance, sigma, divergence."""
+def run(config: NoiseDivergenceConfig, *, device: torch.device, dtype: torch.dtype,
+        progress: bool = True) -> pd.DataFrame:
+    """One row per network and setting: test_accuracy, train_loss, distance, sigma, divergence."""
     parts = []
     for data, n, first in tqdm(config.settings, disable=not progress, desc="settings"):
         split = load(data, n, num_probes=0, device=device, dtype=dtype)
         seeds = range(first, first + config.networks)
-        start = MLPEnsemble.from_seeds([split.train.x.shape[1], *config.hidden, 10], seeds, device=device, dtype=dtype)
+        widths = [split.train.x.shape[1], *config.hidden, 10]
+        start = MLPEnsemble.from_seeds(widths, seeds, device=device, dtype=dtype)
         sgd = SGD(config.batch_size, config.lr, config.max_epochs)
         trained = train(start, split.train.x, split.train.y, sgd, order_generators(seeds))
         noisy = NoisyTraining(trained.networks, split.train.x, split.train.y)
         sigma = noise_at_error(noisy, config.level, samples=config.draws, seed=config.noise_seed)
         divergence = gaussian_kl(trained.networks, start, sigma)
-        columns = {"test_accuracy": accuracy(trained.networks, split.test.x, split.test.y), "train_loss": trained.loss,
-                   "distance": sigma * (2 * divergence).sqrt(), "sigma": sigma, "divergence": divergence}
+        columns = {"test_accuracy": accuracy(trained.networks, split.test.x, split.test.y),
+                   "train_loss": trained.loss, "distance": sigma * (2 * divergence).sqrt(), "sigma": sigma,
+                   "divergence": divergence}
         parts.append(pd.DataFrame({"data": data, "n": n, "seed": list(seeds),
                                    **{name: value.cpu().numpy() for name, value in columns.items()}}))
     return pd.concat(parts, ignore_index=True)
 
 
 def summarise(table: pd.DataFrame) -> dict[str, Any]:
-    """For each setting, Spearman's rho of divergence, sigma and distance with test accuracy, with Fisher intervals."""
+    """For each setting, rho of divergence, sigma and distance with test accuracy, with Fisher intervals."""
     summary = {}
     for key, part in table.groupby(["data", "n", table.seed // 100], sort=False):
         name = f"{key[0]} n={key[1]} seeds {part.seed.min()}..{part.seed.max()}"
-        results = {m: ranks.spearman(part[m], part.test_accuracy, seed=0) for m in ("divergence", "sigma", "distance")}
+        results = {m: ranks.spearman(part[m], part.test_accuracy, seed=0)
+                   for m in ("divergence", "sigma", "distance")}
         summary[name] = {m: {"rho": r.rho, "fisher": list(r.fisher), "p": r.p} for m, r in results.items()}
     return summary
 
