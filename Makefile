@@ -9,7 +9,6 @@ JOBS    ?= 2
 
 # Worker processes share the cores, so each computes with one thread; results do not depend on it.
 export OMP_NUM_THREADS ?= 1
-export PYTHONWARNINGS  ?= default
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export JUPYTER_PLATFORM_DIRS := 1
 

@@ -171,13 +171,13 @@ def ledger(claims: list[Claim]) -> pd.DataFrame:
 def markdown(table: pd.DataFrame) -> str:
     """The ledger as a Markdown table whose chapters are links.
 
-    >>> print(markdown(pd.DataFrame([{"claim": "c", "source": "s", "chapter": "a1", "finding": "f", "verdict": "v"}])))
+    >>> print(markdown(pd.DataFrame([{"claim": "c", "source": "s", "chapter": "a1_question", "finding": "f", "verdict": "v"}])))
     | claim | source | chapter | what we find | verdict |
     |---|---|---|---|---|
-    | c | s | [a1](a1.ipynb) | f | **v** |
+    | c | s | [a1](a1_question.ipynb) | f | **v** |
     """
     lines = ["| claim | source | chapter | what we find | verdict |", "|---|---|---|---|---|"]
-    lines += [f"| {row.claim} | {row.source} | [{row.chapter}]({row.chapter}.ipynb) | {row.finding} | **{row.verdict}** |"
+    lines += [f"| {row.claim} | {row.source} | [{row.chapter.split('_')[0]}]({row.chapter}.ipynb) | {row.finding} | **{row.verdict}** |"
               for row in table.itertuples()]
     return "\n".join(lines)
 
