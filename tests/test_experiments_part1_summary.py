@@ -4,18 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flatness.experiments.part1_summary import (adversary_summary, flattest_summary, interpolators_summary, log_slope,
-                                                mean_interval, with_best)
+from flatness.experiments.part1_summary import (adversary_summary, flattest_summary, interpolators_summary, mean_interval,
+                                                with_best)
+from flatness.scaling import power_law
 
 
 def test_slopes_and_intervals_of_known_tables():
     n = np.array([10, 20, 40] * 4)
     seeds = np.repeat(range(4), 3)
     table = pd.DataFrame({"n": n, "seed": seeds, "y": (seeds + 1.0) * n**-1.5})
-    mean, low, high = log_slope(table, "n", "y")
+    mean, low, high = power_law(table, "n", "y")
     assert mean == pytest.approx(-1.5) and low == pytest.approx(-1.5) and high == pytest.approx(-1.5)
-    with pytest.raises(ValueError, match="not > 0"):
-        log_slope(table.assign(y=0.0), "n", "y")
+    with pytest.raises(ValueError, match="must be > 0"):
+        power_law(table.assign(y=0.0), "n", "y")
     assert math.isnan(mean_interval([1.0])[1])
 
 

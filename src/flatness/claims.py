@@ -15,6 +15,7 @@ import pandas as pd
 
 from flatness import published
 from flatness.records import RecordError, load_record
+from flatness.scaling import power_law
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 
@@ -91,14 +92,12 @@ def adversary_claim(record_name: str = "part1_adversary") -> Callable[[], Findin
     """Result I on the recorded adversaries: does the flatness ratio that buys a bad function grow with n/d, on every target?"""
 
     def judge() -> Finding:
-        summary, texts, grows = load_record(record_name).summary, [], []
-        for target, found in summary.items():
-            if isinstance(found, dict) and found.get("log_slope"):
-                slope, low, high = found["log_slope"]
-                grows.append(low > 0)
-                texts.append(f"{target.replace('_', ' ')} {slope:.2f} [{low:.2f}, {high:.2f}]")
-        text = "least F* ratio with relative loss at least 1/2 grows like (n/d)^s with s, 95 %: " + "; ".join(texts)
-        return Finding(text, "holds on all targets tried" if grows and all(grows) else "not seen on every target")
+        table = load_record(record_name).table
+        slopes = {target: power_law(part, "ratio", "flatness_ratio") for target, part in table[table.ratio >= 4].groupby("target")}
+        texts = [f"{target.replace('_', ' ')} {mean:.2f} [{low:.2f}, {high:.2f}]" for target, (mean, low, high) in slopes.items()]
+        text = "least F* ratio with relative loss at least 1/2 grows like (n/d)^s, n/d from 4 to 16, s with 95 %: " + "; ".join(texts)
+        grows = all(low > 0 for _, low, _ in slopes.values())
+        return Finding(text, "holds on all targets tried" if grows else "not seen on every target")
 
     return judge
 

@@ -164,8 +164,16 @@ def adversary_cell(config: AdversaryConfig, target: str, ratio: float) -> list[d
         for i, net in enumerate(attempt(lambda one: memoriser(one.x, one.y, act), data)):
             if not isinstance(net, str):
                 best[i] = torch.minimum(best[i], orbit_minimum(net, data.x[i])[0])
-    found = adversary(data.x, data.y, data.target, act, best, generator("bad", target, ratio), config.badness,
-                      config.rounds, config.bracket, schedule=schedule)
+    low, high = config.bracket
+    for widening in range(3):  # where no pull in the bracket is strong enough, look above it, eight times as far
+        try:
+            found = adversary(data.x, data.y, data.target, act, best, generator("bad", target, ratio), config.badness,
+                              config.rounds, (low, high), schedule=schedule)
+            break
+        except InterpolationError:
+            if widening == 2:
+                raise
+            low, high = high, 8 * high
     good_loss = population_loss(good.net, data.target).relative
     bad_loss = population_loss(found.net, data.target).relative
     flat = torch.minimum(found.smallest_flatness(), torch.where(good_loss >= config.badness, best, torch.inf))

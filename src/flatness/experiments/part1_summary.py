@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import scipy.stats
+
+from flatness.scaling import power_law, t_interval
 
 
 def with_best(table: pd.DataFrame) -> pd.DataFrame:
@@ -18,27 +19,9 @@ def with_best(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(best=best, over_best=table["flatness"] / best, certified=table["lower_bound"] / best)
 
 
-def mean_interval(values, level: float = 0.95) -> tuple[float, float, float]:
-    """(mean, low, high): Student interval for the mean of independent values; NaN ends for fewer than two.
-
-    >>> [round(v, 3) for v in mean_interval([1.0, 2.0, 3.0])]
-    [2.0, -0.484, 4.484]
-    """
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return float(values.mean()), float("nan"), float("nan")
-    half = scipy.stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
-
-
-def log_slope(table: pd.DataFrame, x: str, y: str) -> tuple[float, float, float]:
-    """(mean, low, high) over seeds of the least-squares slope of log y on log x.
-
-    ValueError if some y is not > 0."""
-    if not (table[y] > 0).all():
-        raise ValueError(f"log slope of {y}: {(~(table[y] > 0)).sum()} values are not > 0")
-    slopes = [np.polyfit(np.log(rows[x]), np.log(rows[y]), 1)[0] for _, rows in table.groupby("seed")]
-    return mean_interval(slopes)
+def mean_interval(values) -> tuple[float, float, float]:
+    """`flatness.scaling.t_interval`, with NaN ends where there are fewer than two values."""
+    return t_interval(values) if len(values) > 1 else (float(np.mean(values)), float("nan"), float("nan"))
 
 
 def interpolators_summary(table: pd.DataFrame) -> dict:
@@ -59,7 +42,7 @@ def adversary_summary(table: pd.DataFrame) -> dict:
     summary = {}
     for target, part in table.groupby("target"):
         ratios = {f"{r:g}": mean_interval(rows["flatness_ratio"]) for r, rows in part.groupby("ratio")}
-        slope = log_slope(part, "ratio", "flatness_ratio") if part["ratio"].nunique() > 1 else None
+        slope = power_law(part, "ratio", "flatness_ratio") if part["ratio"].nunique() > 1 else None
         summary[target] = {"ratio": ratios, "log_slope": slope}
     return summary
 
@@ -76,5 +59,5 @@ def flattest_summary(table: pd.DataFrame) -> dict:
     for key, part in table.groupby(["panel", "law", "noise", "d"]):
         if part["ratio"].nunique() > 2:
             columns = ["flatness", "variation"] + (["loss"] if (part["loss"] > 1e-10).all() else [])
-            rows["slope in n: " + ", ".join(map(str, key))] = {c: log_slope(part, "n", c) for c in columns}
+            rows["slope in n: " + ", ".join(map(str, key))] = {c: power_law(part, "n", c) for c in columns}
     return rows
