@@ -1,6 +1,6 @@
 """Time and quality of the flattest-interpolator search at d = 20, n = 320: one data set, then 32 at once.
 
-    python benchmarks/flattest.py
+    python -m benchmarks.flattest
 """
 
 import os
@@ -25,8 +25,12 @@ def measure(count: int) -> None:
           f"F* over the teacher's {ratio.min():.4f} to {ratio.max():.4f}")
 
 
-if __name__ == "__main__":
+def main() -> None:
     torch.set_num_threads(os.cpu_count() or 1)
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, float64")
     measure(1)
     measure(32)
+
+
+if __name__ == "__main__":
+    main()
