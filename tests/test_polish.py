@@ -3,8 +3,9 @@ import torch
 from two_layer_cases import random_inputs, random_network
 
 from flatness.activations import ACTIVATIONS, RELU
-from flatness.polish import (InterpolationError, check_counting, consolidate, gauss_newton, interpolate,
+from flatness.polish import (InterpolationError, check_counting, consolidate, gauss_newton, interpolate, pair_up,
                              require_interpolation, revive)
+from flatness.norms import variation_norm
 from flatness.symmetry import split
 from flatness.two_layer import TwoLayer, half_mse
 
@@ -48,6 +49,20 @@ def test_too_few_live_neurons_need_revival():
     assert (half_mse(interpolate(net, x, y, rng, fractions=(0.0, 0.2, 0.9, 0.9)), x, y) < 1e-18).all()
     revived = revive(random_network(0, width=12), rng, fraction=0.25)
     assert ((revived.a == 0).sum(-1) == 3).all() and torch.isfinite(revived.W).all()
+
+
+@pytest.mark.parametrize("name", ["relu", "relu2"])
+def test_pairs_compute_nothing_and_cost_their_share(name):
+    net, x = random_network(0, name, width=20), random_inputs(0)
+    alive = torch.arange(20) < 2
+    net = TwoLayer(net.a * alive, net.W * alive[:, None], net.activation)
+    paired = pair_up(net, torch.Generator().manual_seed(0), share=0.01)
+    torch.testing.assert_close(paired(x), net(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(variation_norm(paired), 1.01 * variation_norm(net), rtol=1e-12, atol=0)
+    y = net(x) + 1e-4 * random_inputs(1)[..., 0]
+    if name == "relu":
+        found = gauss_newton(pair_up(net, torch.Generator().manual_seed(0), share=0.1), x, y)
+        assert (half_mse(found, x, y) < 1e-18).all()
 
 
 def test_consolidate_undoes_splitting_and_drops_dust():

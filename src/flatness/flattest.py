@@ -16,7 +16,7 @@ import torch
 
 from flatness.activations import Activation
 from flatness.penalised import Extra, Schedule, minimise_penalised
-from flatness.polish import InterpolationError, check_counting, consolidate, gauss_newton, interpolate, revive
+from flatness.polish import InterpolationError, check_counting, consolidate, gauss_newton, interpolate, pair_up, revive
 from flatness.symmetry import balanced, orbit_minimum, orbit_terms, split_to_width
 from flatness.two_layer import TwoLayer, as_data, half_mse, stack
 
@@ -76,6 +76,9 @@ def flattest(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator
         for name, finished in polished(net, x, y, generator).items():
             found.append(finished)
             names.append(f"{schedule.penalty} {number}, {name}")
+        for name, finished in _rescued(net, found, x, y, schedule, generator).items():
+            found.append(finished)
+            names.append(f"{schedule.penalty} {number}, {name}")
     result = best_of(found, names, x, y)
     if finish and activation.degree == 1:
         finished = linear_programme(result.net, x, y)
@@ -88,10 +91,38 @@ def anneal(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, schedule: Schedule, 
     """`minimise_penalised`, then once more, half as long and from a smaller lambda, after reviving the
     weakest 30 % of neurons: samples on which every neuron had died get a second chance (with noisy labels F*
     falls by 10-20 %)."""
-    net = minimise_penalised(net, x, y, schedule, extra)
+    return _second_round(minimise_penalised(net, x, y, schedule, extra), x, y, schedule, generator, extra)
+
+
+def _second_round(net, x, y, schedule, generator, extra=None):
     second = replace(schedule, steps=max(schedule.steps // 2, 1), rate=schedule.rate / 2,
                      lambda_first=schedule.lambda_first / 10, tau_first=schedule.tau_first / 5)
     return minimise_penalised(balanced(revive(balanced(net, x), generator, 0.3), x), x, y, second, extra)
+
+
+def _rescued(net, found, x, y, schedule, generator) -> dict[str, TwoLayer]:
+    """Further rounds for the data sets on which nothing found so far interpolates, and last a fit with pairs."""
+    rescued: dict[str, TwoLayer] = {}
+    for attempt in range(4):
+        losses = torch.stack([half_mse(one, x, y) for one in (*found, *rescued.values())])
+        left = (losses.amin(0) > LOSS_TOLERANCE).nonzero().flatten()
+        if len(left) == 0:
+            break
+        if attempt == 3:
+            for share in (1e-3, 1e-2, 1e-1):
+                paired = gauss_newton(pair_up(net[left], generator, share), x[left], y[left])
+                rescued[f"paired {share:g}"] = _with(net, left, paired)
+            break
+        net = _with(net, left, _second_round(net[left], x[left], y[left], schedule, generator))
+        for name, finished in polished(net[left], x[left], y[left], generator).items():
+            rescued[f"{name}, round {attempt + 3}"] = _with(net, left, finished)
+    return rescued
+
+
+def _with(net: TwoLayer, index: torch.Tensor, part: TwoLayer) -> TwoLayer:
+    a, W = net.a.clone(), net.W.clone()
+    a[index], W[index] = part.a, part.W
+    return TwoLayer(a, W, net.activation)
 
 
 def polished(net: TwoLayer, x: torch.Tensor, y: torch.Tensor,
@@ -106,9 +137,7 @@ def polished(net: TwoLayer, x: torch.Tensor, y: torch.Tensor,
     if len(left):
         revived = interpolate(start[left], x[left], y[left], generator, fractions=(0.2, 0.5))
         revived = interpolate(revived, x[left], y[left], generator, fractions=(0.0, 0.8))
-        a, W = start.a.clone(), start.W.clone()
-        a[left], W[left] = revived.a, revived.W
-        found["revived"] = TwoLayer(a, W, net.activation)
+        found["revived"] = _with(start, left, revived)
     if net.activation.degree > 1:
         found["split"] = split_to_width(found["sparse"], x, net.width)
     return found

@@ -97,6 +97,26 @@ def revive(net: TwoLayer, generator: torch.Generator, fraction: float = 0.2, siz
                     net.activation)
 
 
+def pair_up(net: TwoLayer, generator: torch.Generator, share: float, fraction: float = 0.9) -> TwoLayer:
+    """Replace the weakest `fraction` of neurons by antisymmetric pairs (t, w), (-t, w), w random with the length
+    of the longest neuron, that together hold `share` of the variation norm.
+
+    A pair computes 0, but both its layers can move, so a Gauss-Newton step has full rank; F* rises by about
+    `share`.
+    """
+    p, count = net.activation.degree, 2 * round(fraction * net.width / 2)
+    mass = net.a.abs() * net.W.norm(dim=-1) ** p
+    order = mass.argsort(-1)
+    weak, longest = order[:, :count], net.W.norm(dim=-1).amax(-1)
+    shape, like = (net.count, count // 2, net.dim), dict(dtype=net.W.dtype, device=net.W.device)
+    half = torch.randn(shape, generator=generator, **like)
+    half = half / half.norm(dim=-1, keepdim=True) * longest[:, None, None]
+    t = (share * mass.sum(-1) / (count * longest**p))[:, None].expand(-1, count // 2)
+    return TwoLayer(net.a.scatter(1, weak, torch.cat([t, -t], 1)),
+                    net.W.scatter(1, weak[:, :, None].expand(-1, -1, net.dim), torch.cat([half, half], 1)),
+                    net.activation)
+
+
 def interpolate(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator,
                 fractions: tuple[float, ...] = (0.0, 0.2, 0.5), tolerance: float = 1e-18) -> TwoLayer:
     """`gauss_newton` from `net` with the first of these fractions of neurons revived that reaches
