@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from flatness.language import language, vocabulary, weakness
 from flatness.networks import MLPEnsemble
-from flatness.regions import (activation_patterns, distinct_patterns, free_parameters, pack_bits,
+from flatness import regions
+from flatness.regions import (activation_patterns, distinct_patterns, free_parameters, layer_patterns, pack_bits,
                               region_counts, region_ids, region_language, region_weakness, unseen_only_regions)
 from flatness.rescaling import rescale_neurons
 
@@ -48,6 +49,19 @@ def test_ids_counts_and_regions_agree_with_sets(seed, count, n, d):
         assert free_parameters(packed[:, :cut], features=2)[m] == expected
 
 
+def test_ids_do_not_depend_on_the_groups_and_follow_the_order_of_the_patterns(monkeypatch):
+    packed = pack_bits(torch.cat([random_bits(0, 3, 40, 130), random_bits(1, 3, 40, 130, patterns=400)], 1))
+    ids = region_ids(packed)
+    monkeypatch.setattr(regions, "GROUP", 1)
+    assert torch.equal(region_ids(packed), ids)
+    for rows, numbers in zip(packed.tolist(), ids.tolist()):
+        order = {row: k for k, row in enumerate(sorted({tuple(row) for row in rows}))}
+        assert numbers == [order[tuple(row)] for row in rows]
+    all_distinct = packed[:, 40:].unique(dim=1)
+    assert (region_ids(all_distinct).sort(1).values == torch.arange(all_distinct.shape[1])).all()
+    assert region_ids(packed[:0]).shape == (0, 80)
+
+
 def test_packing_matches_numpy_and_refuses_other_types():
     bits = random_bits(3, 2, 5, 13)
     assert np.array_equal(pack_bits(bits).numpy(), np.packbits(bits.numpy(), axis=-1, bitorder="little"))
@@ -65,6 +79,8 @@ def test_patterns_are_those_of_the_preactivations_and_survive_rescaling():
         assert torch.equal(patterns, pack_bits(networks.preactivations(x)[layer] > 0))
         moved = rescale_neurons(networks, [torch.full((20,), 8.0), torch.full((9,), 0.25)])
         assert torch.equal(activation_patterns(moved, x, layer), patterns)
+    both = layer_patterns(networks, x, (0, 1), chunk=7)
+    assert all(torch.equal(p, activation_patterns(networks, x, layer)) for layer, p in enumerate(both))
     assert activation_patterns(networks, x[:0], 0).shape == (2, 0, 3)
     assert distinct_patterns(activation_patterns(networks, x[:0], 0)).tolist() == [0, 0]
     with pytest.raises(ValueError, match="layer: expected a hidden layer, 0 to 1, got 2"):

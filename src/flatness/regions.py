@@ -7,12 +7,15 @@ everything here stays on the networks' device.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from flatness.networks import MLPEnsemble
+
+CHUNK_BYTES = 16 * 2**20  # pre-activations held at a time: more falls out of a processor's cache
+GROUP = 2**18  # patterns numbered at a time: networks are taken in groups of about this many points
 
 
 def pack_bits(bits: Tensor) -> Tensor:
@@ -29,26 +32,41 @@ def pack_bits(bits: Tensor) -> Tensor:
     return (padded * values).sum(-1, dtype=torch.uint8)
 
 
-def activation_patterns(networks: MLPEnsemble, x: Tensor, layer: int, *, chunk: int = 4096) -> Tensor:
+def activation_patterns(networks: MLPEnsemble, x: Tensor, layer: int, *, chunk: int | None = None) -> Tensor:
     """Packed patterns of hidden layer ``layer`` (0: the first) at x (n, d_0): uint8 (M, n, ceil(d_l / 8)).
 
     Unchanged by positive rescaling of units; a permutation of units permutes the bits. Inputs are processed
-    ``chunk`` at a time. Raises ValueError if ``layer`` is not a hidden layer.
+    ``chunk`` at a time, by default as many as keep the ensemble's pre-activations of a layer within
+    `CHUNK_BYTES`. Raises ValueError if ``layer`` is not a hidden layer.
     """
-    if not 0 <= layer < len(networks.weights) - 1:
-        raise ValueError(f"layer: expected a hidden layer, 0 to {len(networks.weights) - 2}, got {layer}")
-    below = MLPEnsemble(networks.weights[:layer + 1], networks.biases and networks.biases[:layer + 1])
-    if not len(x):
-        n_bytes = -(-networks.widths[layer + 1] // 8)
-        return torch.zeros(len(networks), 0, n_bytes, dtype=torch.uint8, device=x.device)
-    return torch.cat([pack_bits(below(part) > 0) for part in x.split(chunk)], dim=1)
+    return layer_patterns(networks, x, [layer], chunk=chunk)[0]
+
+
+def layer_patterns(networks: MLPEnsemble, x: Tensor, layers: Sequence[int], *,
+                   chunk: int | None = None) -> list[Tensor]:
+    """`activation_patterns` of several hidden layers, from one forward pass."""
+    hidden = len(networks.weights) - 1
+    for layer in layers:
+        if not 0 <= layer < hidden:
+            raise ValueError(f"layer: expected a hidden layer, 0 to {hidden - 1}, got {layer}")
+    depth = max(layers, default=-1) + 1
+    below = MLPEnsemble(networks.weights[:depth], networks.biases and networks.biases[:depth])
+    if chunk is None:
+        chunk = max(1, CHUNK_BYTES // (len(below) * max(below.widths[1:]) * x.element_size()))
+    packed = [torch.empty(len(below), len(x), -(-below.widths[layer + 1] // 8), dtype=torch.uint8, device=x.device)
+              for layer in layers]
+    for start in range(0, len(x), chunk):
+        z = below.preactivations(x[start:start + chunk])
+        for patterns, layer in zip(packed, layers):
+            patterns[:, start:start + chunk] = pack_bits(z[layer] > 0)
+    return packed
 
 
 def region_ids(patterns: Tensor) -> Tensor:
     """Number the distinct patterns of each network: int64 (M, n), equal where the patterns (M, n, B) are.
 
     The numbers of network m are 0 .. R_m - 1, in the order of the patterns read as numbers, byte by byte.
-    Exact (no hashing): the bytes are merged eight at a time, and what has been merged is renumbered densely.
+    Exact (no hashing): the bytes are merged seven at a time, and what has been merged is renumbered densely.
 
     >>> region_ids(torch.tensor([[[3], [1], [3]], [[7], [7], [7]]], dtype=torch.uint8))
     tensor([[1, 0, 1],
@@ -57,15 +75,22 @@ def region_ids(patterns: Tensor) -> Tensor:
     if patterns.ndim != 3 or patterns.dtype != torch.uint8:
         raise ValueError(f"patterns: expected uint8 of shape (M, n, bytes), got {patterns.dtype} "
                          f"{tuple(patterns.shape)}")
+    if not patterns.shape[1]:
+        return torch.zeros(patterns.shape[:2], dtype=torch.int64, device=patterns.device)
+    groups = patterns.split(max(1, GROUP // patterns.shape[1]))
+    return torch.cat([_number(group) for group in groups])
+
+
+def _number(patterns: Tensor) -> Tensor:
+    """`region_ids` of one group of networks."""
     count, n, _ = patterns.shape
     key = torch.arange(count, device=patterns.device)[:, None].expand(count, n)
-    if not n:
-        return key.clone()
-    shifts = 8 * torch.arange(7, -1, -1, device=patterns.device)
+    shifts = 8 * torch.arange(6, -1, -1, device=patterns.device)
     for part in torch.nn.functional.pad(patterns, (0, -patterns.shape[2] % 7)).split(7, dim=-1):
-        word = (part.long() << shifts[1:]).sum(-1)  # 56 bits
-        words, word = word.unique(return_inverse=True)
-        _, key = (key * len(words) + word).unique(return_inverse=True)
+        words, word = (part.long() << shifts).sum(-1).unique(return_inverse=True)  # 56 bits
+        keys, key = (key * len(words) + word).unique(return_inverse=True)
+        if len(keys) == key.numel():  # all distinct already: the bytes to come change no comparison
+            break
     return key - key.amin(1, keepdim=True)
 
 
