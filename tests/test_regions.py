@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from flatness.language import language, vocabulary, weakness
 from flatness.networks import MLPEnsemble
 from flatness import regions
-from flatness.regions import (activation_patterns, distinct_patterns, free_parameters, layer_patterns, pack_bits,
-                              region_counts, region_ids, region_language, region_weakness, unseen_only_regions)
+from flatness.regions import (activation_patterns, distinct_patterns, free_parameters, layer_patterns,
+                              pack_bits, region_counts, region_ids, region_language, region_weakness,
+                              unseen_only_regions)
 from flatness.rescaling import rescale_neurons
 
 repeatable = settings(deadline=None, derandomize=True, max_examples=40)
@@ -57,7 +58,7 @@ def test_ids_do_not_depend_on_the_groups_and_follow_the_order_of_the_patterns(mo
     for rows, numbers in zip(packed.tolist(), ids.tolist()):
         order = {row: k for k, row in enumerate(sorted({tuple(row) for row in rows}))}
         assert numbers == [order[tuple(row)] for row in rows]
-    all_distinct = packed[:, 40:].unique(dim=1)
+    all_distinct = packed[:1].unique(dim=1)
     assert (region_ids(all_distinct).sort(1).values == torch.arange(all_distinct.shape[1])).all()
     assert region_ids(packed[:0]).shape == (0, 80)
 

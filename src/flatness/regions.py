@@ -53,8 +53,8 @@ def layer_patterns(networks: MLPEnsemble, x: Tensor, layers: Sequence[int], *,
     below = MLPEnsemble(networks.weights[:depth], networks.biases and networks.biases[:depth])
     if chunk is None:
         chunk = max(1, CHUNK_BYTES // (len(below) * max(below.widths[1:]) * x.element_size()))
-    packed = [torch.empty(len(below), len(x), -(-below.widths[layer + 1] // 8), dtype=torch.uint8, device=x.device)
-              for layer in layers]
+    n_bytes = [-(-below.widths[layer + 1] // 8) for layer in layers]
+    packed = [torch.empty(len(below), len(x), size, dtype=torch.uint8, device=x.device) for size in n_bytes]
     for start in range(0, len(x), chunk):
         z = below.preactivations(x[start:start + chunk])
         for patterns, layer in zip(packed, layers):
