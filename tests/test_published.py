@@ -28,7 +28,7 @@ def test_rounded_accuracies_and_differences_follow_from_the_means(n):
 
 
 def test_where_the_rounded_columns_do_not_subtract_to_the_printed_difference():
-    """The columns in per cent are rounded before, the difference after subtracting: at three sizes they disagree."""
+    """The columns in per cent are rounded before, the difference after subtracting: three sizes disagree."""
     off = [n for n, row in published.VANISHING.items()
            if abs(row["large_pct"] - row["small_pct"] - row["difference"]) > rounding(row["difference"])]
     assert off == [6000, 24000, 60000]
@@ -56,7 +56,7 @@ def test_rescaling_table():
     assert round(max(table["T_beta"].values()) / table["T_beta"][1]) == table["max_inflation"]
     pool = 70_000 - 6000
     assert table["layer2_patterns"] <= table["layer1_patterns"] <= pool
-    # Not consistent: both maps at scale 1 leave the network as it is, and its two printed traces differ by 5 %.
+    # Not consistent: at scale 1 both maps leave the network as it is, but its two printed traces differ.
     assert table["T_beta"][1] / table["T_gamma"][1] == pytest.approx(1.051, abs=0.001)
 
 

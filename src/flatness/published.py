@@ -1,8 +1,9 @@
 """The numbers that Paper B prints, for putting ours beside them. Data only, nothing here is computed.
 
-Source: M. T. Bennett, arXiv:2605.05209 (2026); the section is named at each table. A pair (rho, p) is Spearman's
-rank correlation with test accuracy over networks and its two-sided p-value; accuracies are fractions of the
-10,000 test images unless a name says per cent. Regimes are called "small" and "large" after their batch size.
+Source: M. T. Bennett, arXiv:2605.05209 (2026); the section is named at each table. A pair (rho, p) is the
+rank correlation (Spearman) with test accuracy over networks and its two-sided p-value; accuracies are fractions
+of the 10,000 test images unless a name says per cent. Regimes are called "small" and "large" after their batch
+size.
 """
 
 PAIR_PROXY = {  # sections 5.7 and 5.8: 100 networks 784-64-8-10 per data set
@@ -18,16 +19,16 @@ PAIR_PROXY = {  # sections 5.7 and 5.8: 100 networks 784-64-8-10 per data set
 
 VANISHING_NETWORKS = 25  # per regime and size
 
-VANISHING = {  # sections 5.1-5.4: n -> accuracies in per cent, their difference in points, mean Hutchinson traces
-    500: {"small_pct": 85.3, "large_pct": 86.5, "difference": 1.2, "trace_small": 52.5, "trace_large": 20.6},
-    2000: {"small_pct": 90.4, "large_pct": 92.0, "difference": 1.6, "trace_small": 59.5, "trace_large": 23.1},
-    6000: {"small_pct": 94.0, "large_pct": 94.9, "difference": 1.0, "trace_small": 61.9, "trace_large": 25.9},
-    12000: {"small_pct": 96.0, "large_pct": 96.5, "difference": 0.5, "trace_small": 44.8, "trace_large": 23.9},
-    24000: {"small_pct": 97.0, "large_pct": 97.1, "difference": 0.08, "trace_small": 39.1, "trace_large": 38.2},
-    60000: {"small_pct": 98.0, "large_pct": 98.0, "difference": 0.02, "trace_small": 30.1, "trace_large": 26.0},
+VANISHING = {  # sections 5.1-5.4: n -> accuracies in per cent, difference in points, mean Hutchinson traces
+    500: dict(small_pct=85.3, large_pct=86.5, difference=1.2, trace_small=52.5, trace_large=20.6),
+    2000: dict(small_pct=90.4, large_pct=92.0, difference=1.6, trace_small=59.5, trace_large=23.1),
+    6000: dict(small_pct=94.0, large_pct=94.9, difference=1.0, trace_small=61.9, trace_large=25.9),
+    12000: dict(small_pct=96.0, large_pct=96.5, difference=0.5, trace_small=44.8, trace_large=23.9),
+    24000: dict(small_pct=97.0, large_pct=97.1, difference=0.08, trace_small=39.1, trace_large=38.2),
+    60000: dict(small_pct=98.0, large_pct=98.0, difference=0.02, trace_small=30.1, trace_large=26.0),
 }
 
-VANISHING_ACCURACY = {  # summaries of the author's stored results: n -> (mean, standard deviation) of each regime
+VANISHING_ACCURACY = {  # summaries of the author's stored results: n -> (mean, standard deviation)
     500: {"small": (0.8530, 0.0022), "large": (0.8651, 0.0026)},
     2000: {"small": (0.9043, 0.0014), "large": (0.9200, 0.0014)},
     6000: {"small": (0.9396, 0.0013), "large": (0.9494, 0.0011)},
