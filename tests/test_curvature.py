@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given
@@ -70,12 +74,45 @@ def test_chunks_do_not_matter(max_bytes):
     torch.testing.assert_close(hessian_trace(net, x, max_bytes=max_bytes).total, hessian_trace(net, x).total, rtol=1e-13, atol=0)
 
 
-def test_inputs_per_network():
-    net = MLPEnsemble.from_seeds((5, 4, 3, 3), [0, 1])
-    x = torch.stack([problem(seed, "square")[0] for seed in range(2)])
-    together = hessian_trace(net, x).total
-    for m in range(2):
+@pytest.mark.parametrize("max_bytes", [None, 1, 2000])
+def test_inputs_per_network(max_bytes):
+    net = MLPEnsemble.from_seeds((5, 4, 3, 3), [0, 1, 2])
+    x = torch.stack([problem(seed, "square", n=40)[0] for seed in range(3)])
+    together = hessian_trace(net, x, max_bytes=max_bytes).total
+    for m in range(3):
         torch.testing.assert_close(together[m], hessian_trace(net[m], x[m]).total[0], rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("epochs", [1, 300])
+def test_single_precision_against_the_dense_hessian(epochs):
+    """Also after training, where p is nearly one-hot and 1 - p would cancel."""
+    x, y = problem(3, "cross_entropy", n=30)
+    net = train(MLPEnsemble.from_seeds((5, 8, 6, 3), [0, 1]), x, y, SGD(8, 0.2, max_epochs=epochs),
+                order_generators([0, 1])).networks
+    single = hessian_trace(net.to(dtype=torch.float32), x.float())
+    for m in range(2):
+        dense = sum(dense_block_traces(net.to(dtype=torch.float32).to(dtype=torch.float64)[m], x.float().double(), y,
+                                       "cross_entropy").values())
+        assert single.total[m].item() == pytest.approx(dense.item(), rel=1e-5)
+
+
+BIG = """
+import resource, torch
+from flatness.curvature import hessian_trace
+from flatness.networks import MLPEnsemble
+x = torch.rand(60_000, 784, dtype=torch.float64)
+print(hessian_trace(MLPEnsemble.from_seeds([784, 256, 128, 10], [0]), x).total.item())
+try:  # kB; the peak of this process alone
+    print([int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")][0] * 1024)
+except OSError:  # macOS, in bytes
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_sixty_thousand_images_within_two_gigabytes():
+    out = subprocess.run([sys.executable, "-c", BIG], capture_output=True, text=True, check=True,
+                         env=os.environ | {"OMP_NUM_THREADS": "1"}).stdout.split()
+    assert float(out[0]) > 0 and 0 < int(out[1]) < 2e9
 
 
 @given(st.integers(0, 10**6))
