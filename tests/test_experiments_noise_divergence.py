@@ -1,9 +1,10 @@
 """The recorded measurement at a tiny scale against its parts, and its summary."""
 
 import pytest
-import torch
 
-from flatness.experiments.noise_divergence import NoiseDivergenceConfig, data_hashes, run, summarise
+from flatness.experiments import noise_divergence
+from flatness.experiments.noise_divergence import NoiseDivergenceConfig, data_hashes, summarise
+from flatness.experiments.scheduling import run_units
 from flatness.images import load
 from flatness.networks import MLPEnsemble
 from flatness.pacbayes import NoisyTraining, gaussian_kl, noise_at_error
@@ -14,7 +15,7 @@ SMALL = NoiseDivergenceConfig(settings=(("mnist", 40, 0), ("mnist", 40, 100)), n
 
 
 def test_rows_are_the_measurements_of_the_named_networks():
-    table = run(SMALL, device=torch.device("cpu"), dtype=torch.float64, progress=False)
+    table = run_units(noise_divergence, SMALL, device="cpu")
     assert len(table) == 12 and table.seed.tolist() == [*range(6), *range(100, 106)]
     split, seeds = load("mnist", 40, num_probes=0), [101]
     start = MLPEnsemble.from_seeds([784, 12, 6, 10], seeds)
@@ -29,8 +30,8 @@ def test_rows_are_the_measurements_of_the_named_networks():
 
 
 def test_summary_has_one_entry_for_each_setting_and_hashes_one_for_each_set():
-    table = run(SMALL, device=torch.device("cpu"), dtype=torch.float64, progress=False)
-    summary = summarise(table)
+    table = run_units(noise_divergence, SMALL, device="cpu")
+    summary = summarise(SMALL, table)
     assert list(summary) == ["mnist n=40 seeds 0..5", "mnist n=40 seeds 100..105"]
     assert all(-1 <= part[m]["rho"] <= 1 for part in summary.values() for m in part)
     assert sorted(data_hashes(SMALL)) == ["mnist n=40 test", "mnist n=40 train"]

@@ -64,7 +64,7 @@ def test_same_seed_same_table(small):
 def test_run_records_and_shows(tmp_path, monkeypatch, capsys):
     experiment = dataclasses.replace(runner.EXPERIMENTS["pair_proxy_mnist"], scales={"quick": SMALL})
     monkeypatch.setitem(runner.EXPERIMENTS, "pair_proxy_mnist", experiment)
-    path = runner.run_and_record("pair_proxy_mnist", "quick", device="cpu", folder=tmp_path, progress=False)
+    path = runner.run_and_record("pair_proxy_mnist", "quick", device="cpu", folder=tmp_path, workers=1, progress=False)
     record = load_record(path.stem, SMALL, tmp_path)
     assert len(record.table) == 6 and set(record.provenance["data"]) == {"train", "probes", "test"}
     assert runner.main_show([path.stem, "--folder", str(tmp_path)]) == 0 and "pair_proxy" in capsys.readouterr().out

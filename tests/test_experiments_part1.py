@@ -1,18 +1,16 @@
-import json
-
 import pandas as pd
 import pytest
 import torch
 
-from flatness import records
 from flatness.experiments import part1
+from flatness.experiments.scheduling import run_units
 
 SMALL = part1.InterpolatorsConfig(targets=("three_relu", "relu2"), ratios=(1.5, 5), d=6, seeds=(0, 1), steps=150)
 
 
 @pytest.fixture(scope="module")
 def table():
-    return part1.run(SMALL)
+    return run_units(part1, SMALL)
 
 
 def test_interpolators_table(table):
@@ -23,12 +21,9 @@ def test_interpolators_table(table):
     assert (fine[fine.kind == "teacher"].relative < 1e-9).all()
 
 
-def test_a_run_resumes_and_gives_the_same_numbers(table):
-    part = table[table.cell == 2].copy()
-    again = part1.run(SMALL, done=part)
-    keys = ["target", "ratio", "seed", "kind"]
-    first, second = (t.sort_values(keys).reset_index(drop=True)["flatness"] for t in (table, again))
-    pd.testing.assert_series_equal(first, second)
+def test_a_cell_alone_gives_the_same_numbers(table):
+    alone = part1.compute(SMALL, torch.device("cpu"), torch.float64, cell=1)
+    pd.testing.assert_frame_equal(alone, table[table.cell == 1].reset_index(drop=True))
 
 
 def test_adversary_and_flattest_cells():
@@ -49,19 +44,3 @@ def test_failures_are_reported_one_by_one():
     results = part1.attempt(lambda one: memoriser(one.x, one.y, RELU), data)
     failed = [isinstance(result, str) for result in results]
     assert any(failed) and not all(failed)
-
-
-def test_record_is_written_after_every_cell(tmp_path):
-    config = part1.FlattestConfig(panels=(("p", "relu", "relu", ("gaussian",), (0.0,), (5,), (4, 5)),), seeds=(0,), steps=50)
-    part1.record("flattest", config, progress=False, folder=tmp_path)
-    content = json.loads((tmp_path / "part1_flattest.json").read_text())
-    assert content["summary"]["cells_done"] == 2 and content["provenance"]["seconds"] >= 0
-    loaded = records.load_record("part1_flattest", config, folder=tmp_path)
-    assert set(loaded.table["ratio"]) == {4, 5}
-
-
-def test_generators_differ_between_cells_and_repeat():
-    numbers = {torch.rand(1, generator=part1.generator(*key)).item()
-               for key in (("a", 1), ("a", 2), ("b", 1), ("a", 1, (0,)), ("a", 1, (1,)))}
-    assert len(numbers) == 5
-    assert torch.rand(1, generator=part1.generator("a", 1)) == torch.rand(1, generator=part1.generator("a", 1))

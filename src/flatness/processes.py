@@ -28,12 +28,12 @@ def map_processes(
     bar = {"total": len(jobs), "desc": label, "disable": not progress}
     if workers <= 1:
         return list(tqdm(map(function, jobs), **bar))
-    with _single_threaded(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with single_threaded(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return list(tqdm(pool.map(function, jobs), **bar))
 
 
 @contextmanager
-def _single_threaded():
+def single_threaded():
     """One BLAS thread in the processes started inside: they are parallel already."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     before = {name: os.environ.get(name) for name in names}

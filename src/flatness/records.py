@@ -71,13 +71,30 @@ def write_atomically(path: Path, text: str) -> None:
 def save_record(name: str, config: Any, table: pd.DataFrame, summary: dict[str, Any], origin: dict[str, Any],
                 folder: Path = RESULTS) -> Path:
     """Write ``<folder>/<name>.json`` atomically and return its path. ``origin`` comes from ``provenance``."""
-    columns = {column: table[column].tolist() for column in table.columns}
-    content = {"name": name, "config": plain_config(config), "table": columns, "summary": summary, "provenance": origin}
+    parts = {"name": _text(name), "config": _text(plain_config(config)), "table": table_text(table), "summary": _text(summary),
+             "provenance": _text(origin)}
     path = Path(folder) / f"{name}.json"
-    text = json.dumps(content, indent=None, separators=(",", ":"), allow_nan=True,
-                      default=lambda scalar: scalar.item()).replace('],"', '],\n"').replace('},"', '},\n"')
-    write_atomically(path, text + "\n")
+    write_atomically(path, "{" + ",\n".join(f'"{key}":{text}' for key, text in parts.items()) + "}\n")
     return path
+
+
+def _text(value: Any) -> str:
+    """JSON with one object entry or list per line; floats keep every bit, NaN and infinity are allowed."""
+    plain = json.dumps(value, separators=(",", ":"), allow_nan=True, default=lambda scalar: scalar.item())
+    return plain.replace('],"', '],\n"').replace('},"', '},\n"')
+
+
+def table_text(table: pd.DataFrame) -> str:
+    """A table as JSON: each column a list. ``read_table`` gives the same values back, bit for bit."""
+    return _text({str(column): table[column].tolist() for column in table.columns})
+
+
+def read_table(columns: Any, path: Path) -> pd.DataFrame:
+    """The table of ``table_text`` from its parsed JSON. Raises RecordError naming ``path`` if it is none."""
+    lists = isinstance(columns, dict) and all(isinstance(column, list) for column in columns.values())
+    if not lists or len({len(column) for column in columns.values()}) > 1:
+        raise RecordError(f"{path}: not a record (the table's columns must be lists of one length)")
+    return pd.DataFrame(columns)
 
 
 def load_record(name: str, config: Any | None = None, folder: Path = RESULTS) -> Record:
@@ -95,11 +112,9 @@ def load_record(name: str, config: Any | None = None, folder: Path = RESULTS) ->
         raise RecordError(f"{path}: not a record ({error})") from None
     if not isinstance(content, dict) or any(key not in content for key in _KEYS):
         raise RecordError(f"{path}: not a record (expected the entries {', '.join(_KEYS)})")
-    table = content["table"]
-    if not isinstance(table, dict) or not all(isinstance(c, list) for c in table.values()) or len({len(c) for c in table.values()}) > 1:
-        raise RecordError(f"{path}: not a record (the table's columns must be lists of one length)")
+    table = read_table(content["table"], path)
     if config is not None and content["config"] != (wanted := plain_config(config)):
         different = sorted(key for key in wanted.keys() | content["config"].keys()
                            if wanted.get(key) != content["config"].get(key))
         raise RecordError(f"{path}: recorded for another configuration (differs in {', '.join(different)})")
-    return Record(content["name"], content["config"], pd.DataFrame(table), content["summary"], content["provenance"])
+    return Record(content["name"], content["config"], table, content["summary"], content["provenance"])

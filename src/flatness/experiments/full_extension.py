@@ -20,20 +20,20 @@ from flatness.experiments import pair_proxy
 from flatness.extension import estimate_labellings
 from flatness.feasibility import pair_verdicts
 from flatness.images import load
-from flatness.processes import map_processes
 from flatness.training import accuracy
 
 
 @dataclass(frozen=True)
 class FullExtensionConfig:
-    """Everything that decides the table: the first ``probes`` of the hundred probe points, ``runs`` descents
-    a network."""
+    """Everything that decides the table: the first ``probes`` of the hundred probe points, ``runs`` independent
+    estimates a network with ``population`` nodes kept at each level."""
 
     data: str = "mnist"
     n: int = 250
     probes: int = 10
     networks: int = 100
-    runs: int = 24
+    runs: int = 6
+    population: int = 8
     seed: int = 0
 
 
@@ -41,11 +41,13 @@ def _network_config(config: FullExtensionConfig) -> pair_proxy.PairProxyConfig:
     return pair_proxy.PairProxyConfig(data=config.data, n=config.n, networks=config.networks)
 
 
-def joint_counts(features: np.ndarray, labels: np.ndarray, probes: np.ndarray, runs: int, seed: int) -> dict[str, float]:
+def joint_counts(features: np.ndarray, labels: np.ndarray, probes: np.ndarray, runs: int, population: int,
+                 seed: int) -> dict[str, float]:
     """One network's row: log of the estimated count with its spread, and the marginals ``ext(x)`` at the same
     points."""
     alone = pair_verdicts(features, labels, probes, 10)
-    joint = estimate_labellings(features, labels, probes, 10, runs=runs, rng=np.random.default_rng(seed))
+    joint = estimate_labellings(features, labels, probes, 10, runs=runs, population=population,
+                                rng=np.random.default_rng(seed))
     return {
         "log_count": joint.log_mean,
         "relative_error": joint.relative_error,
@@ -58,31 +60,26 @@ def joint_counts(features: np.ndarray, labels: np.ndarray, probes: np.ndarray, r
     }
 
 
-def _job(arguments) -> dict[str, float]:
-    return joint_counts(*arguments)
+def units(config: FullExtensionConfig) -> list[dict[str, list[int]]]:
+    """Four networks at a time."""
+    seeds = list(range(config.networks))
+    return [{"seeds": seeds[i:i + 4]} for i in range(0, len(seeds), 4)]
 
 
-def run(
-    config: FullExtensionConfig,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-    progress: bool = True,
-    workers: int | None = None,
-) -> pd.DataFrame:
-    """The whole experiment: load, train, estimate; networks are independent jobs on all cores."""
+def compute(config: FullExtensionConfig, device: torch.device, dtype: torch.dtype, *, seeds: list[int]) -> pd.DataFrame:
+    """The experiment for some of the seeds: load, train, estimate."""
     split = load(config.data, config.n, num_probes=100, device=device, dtype=dtype)
-    networks = pair_proxy.train_networks(_network_config(config), split).networks
+    networks = pair_proxy.train_networks(_network_config(config), split, seeds).networks
     features = networks.features(split.train.x).cpu().numpy()
     probes = networks.features(split.probes.x).cpu().numpy()[:, : config.probes]
     labels = split.train.y.cpu().numpy()
-    jobs = [(features[m], labels, probes[m], config.runs, config.seed + m) for m in range(config.networks)]
-    rows = map_processes(_job, jobs, workers=workers, progress=progress, label="joint labellings")
+    rows = [joint_counts(features[i], labels, probes[i], config.runs, config.population, config.seed + seed)
+            for i, seed in enumerate(seeds)]
     test = accuracy(networks, split.test.x, split.test.y).cpu().numpy()
-    return pd.DataFrame(rows).assign(seed=range(config.networks), test_accuracy=test)
+    return pd.DataFrame(rows).assign(seed=seeds, test_accuracy=test)
 
 
-def summarise(table: pd.DataFrame) -> dict[str, Any]:
+def summarise(config: FullExtensionConfig, table: pd.DataFrame) -> dict[str, Any]:
     """Rank correlations with test accuracy and between joint count and marginals, with 95 % intervals."""
     pairs = {
         "log_count / test_accuracy": ("log_count", "test_accuracy"),

@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from flatness import ranks
 from flatness.images import load
@@ -39,29 +38,30 @@ class NoiseDivergenceConfig:
     noise_seed: int = 1
 
 
-def run(config: NoiseDivergenceConfig, *, device: torch.device, dtype: torch.dtype,
-        progress: bool = True) -> pd.DataFrame:
-    """One row per network and setting: test_accuracy, train_loss, distance, sigma, divergence."""
-    parts = []
-    for data, n, first in tqdm(config.settings, disable=not progress, desc="settings"):
-        split = load(data, n, num_probes=0, device=device, dtype=dtype)
-        seeds = range(first, first + config.networks)
-        widths = [split.train.x.shape[1], *config.hidden, 10]
-        start = MLPEnsemble.from_seeds(widths, seeds, device=device, dtype=dtype)
-        sgd = SGD(config.batch_size, config.lr, config.max_epochs)
-        trained = train(start, split.train.x, split.train.y, sgd, order_generators(seeds))
-        noisy = NoisyTraining(trained.networks, split.train.x, split.train.y)
-        sigma = noise_at_error(noisy, config.level, samples=config.draws, seed=config.noise_seed)
-        divergence = gaussian_kl(trained.networks, start, sigma)
-        columns = {"test_accuracy": accuracy(trained.networks, split.test.x, split.test.y),
-                   "train_loss": trained.loss, "distance": sigma * (2 * divergence).sqrt(), "sigma": sigma,
-                   "divergence": divergence}
-        parts.append(pd.DataFrame({"data": data, "n": n, "seed": list(seeds),
-                                   **{name: value.cpu().numpy() for name, value in columns.items()}}))
-    return pd.concat(parts, ignore_index=True)
+def units(config: NoiseDivergenceConfig) -> list[dict[str, Any]]:
+    """One setting at a time."""
+    return [{"data": data, "n": n, "first": first} for data, n, first in config.settings]
 
 
-def summarise(table: pd.DataFrame) -> dict[str, Any]:
+def compute(config: NoiseDivergenceConfig, device: torch.device, dtype: torch.dtype, *, data: str, n: int,
+            first: int) -> pd.DataFrame:
+    """One row per network of a setting: test_accuracy, train_loss, distance, sigma, divergence."""
+    split = load(data, n, num_probes=0, device=device, dtype=dtype)
+    seeds = range(first, first + config.networks)
+    widths = [split.train.x.shape[1], *config.hidden, 10]
+    start = MLPEnsemble.from_seeds(widths, seeds, device=device, dtype=dtype)
+    sgd = SGD(config.batch_size, config.lr, config.max_epochs)
+    trained = train(start, split.train.x, split.train.y, sgd, order_generators(seeds))
+    noisy = NoisyTraining(trained.networks, split.train.x, split.train.y)
+    sigma = noise_at_error(noisy, config.level, samples=config.draws, seed=config.noise_seed)
+    divergence = gaussian_kl(trained.networks, start, sigma)
+    columns = {"test_accuracy": accuracy(trained.networks, split.test.x, split.test.y), "train_loss": trained.loss,
+               "distance": sigma * (2 * divergence).sqrt(), "sigma": sigma, "divergence": divergence}
+    return pd.DataFrame({"data": data, "n": n, "seed": list(seeds),
+                         **{name: value.cpu().numpy() for name, value in columns.items()}})
+
+
+def summarise(config: NoiseDivergenceConfig, table: pd.DataFrame) -> dict[str, Any]:
     """For each setting, rho of divergence, sigma and distance with test accuracy, with Fisher intervals."""
     summary = {}
     for key, part in table.groupby(["data", "n", table.seed // 100], sort=False):

@@ -7,7 +7,9 @@ test accuracy, the trace of the Hessian, the norm of the weights, and the certif
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -40,9 +42,10 @@ class PairProxyConfig:
     max_epochs: int = 500
 
 
-def train_networks(config: PairProxyConfig, split: Split) -> Trained:
-    """The networks with seeds 0, 1, ..., trained on the child set of ``split`` (on its device, in its dtype)."""
-    seeds = range(config.networks)
+def train_networks(config: PairProxyConfig, split: Split, seeds: Sequence[int] | None = None) -> Trained:
+    """The networks with the given seeds (default: all, 0, 1, ...), trained on the child set of ``split`` (on its device, in its
+    dtype)."""
+    seeds = range(config.networks) if seeds is None else seeds
     widths = [split.train.x.shape[1], *config.hidden, 10]
     start = MLPEnsemble.from_seeds(widths, seeds, device=split.train.x.device, dtype=split.train.x.dtype)
     sgd = SGD(config.batch_size, config.lr, config.max_epochs)
@@ -69,8 +72,9 @@ def effective_rank(features: Tensor) -> Tensor:
     return torch.special.entr(weights).sum(-1).exp()
 
 
-def measure(trained: Trained, split: Split, verdicts: EnsembleVerdicts) -> pd.DataFrame:
+def measure(trained: Trained, split: Split, verdicts: EnsembleVerdicts, seeds: Sequence[int] | None = None) -> pd.DataFrame:
     """One row per network: outcome (test accuracy), the paper's measures, and two plain facts about the features."""
+    seeds = range(len(trained.networks)) if seeds is None else seeds
     networks, features = trained.networks, trained.networks.features(split.train.x)
     squares = sum(block.flatten(1).square().sum(1) for block in networks.parameters().values())
     columns = {
@@ -83,7 +87,7 @@ def measure(trained: Trained, split: Split, verdicts: EnsembleVerdicts) -> pd.Da
         "train_loss": trained.loss,
         "epochs": trained.epochs,
     }
-    table = pd.DataFrame({"seed": range(len(networks)), **{name: value.cpu().numpy() for name, value in columns.items()}})
+    table = pd.DataFrame({"seed": list(seeds), **{name: value.cpu().numpy() for name, value in columns.items()}})
     return table.assign(pair_proxy=verdicts.pair_proxy, undecided=verdicts.undecided)
 
 
@@ -104,11 +108,25 @@ def beside_published(results: dict[str, RankCorrelation], data: str) -> pd.DataF
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def run(config: PairProxyConfig, *, device: torch.device, dtype: torch.dtype, progress: bool = True) -> pd.DataFrame:
-    """The whole experiment: load, train, certify, measure."""
+def units(config: PairProxyConfig) -> list[dict[str, list[int]]]:
+    """Ten networks at a time."""
+    seeds = list(range(config.networks))
+    return [{"seeds": seeds[i:i + 10]} for i in range(0, len(seeds), 10)]
+
+
+def compute(config: PairProxyConfig, device: torch.device, dtype: torch.dtype, *, seeds: list[int]) -> pd.DataFrame:
+    """The experiment for some of the seeds: load, train, certify, measure."""
     split = load(config.data, config.n, num_probes=config.probes, device=device, dtype=dtype)
-    trained = train_networks(config, split)
-    return measure(trained, split, certify(trained.networks, split, progress=progress))
+    trained = train_networks(config, split, seeds)
+    return measure(trained, split, certify(trained.networks, split, workers=1), seeds)
+
+
+def summarise(config: PairProxyConfig, table: pd.DataFrame) -> dict[str, Any]:
+    """Accuracy, ranges and every measure's rank correlation with test accuracy, with its intervals."""
+    found = {m: asdict(r) for m, r in correlations(table, resamples=9999).items()}
+    return {"accuracy_mean": table["test_accuracy"].mean(), "accuracy_sd": table["test_accuracy"].std(),
+            "pair_proxy_range": [table["pair_proxy"].min(), table["pair_proxy"].max()],
+            "undecided": int(table["undecided"].sum()), "correlations": found}
 
 
 def data_hashes(config: PairProxyConfig) -> dict[str, str]:

@@ -8,18 +8,13 @@ and a function from a cell to rows, one per data set (and interpolator).
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
-from flatness import records
 from flatness.activations import ACTIVATIONS
 from flatness.adversary import adversary
 from flatness.bounds import flatness_lower_bound
@@ -214,54 +209,25 @@ def cells(config) -> list[tuple]:
     return [(target, ratio) for ratio in config.ratios for target in config.targets]
 
 
-EXPERIMENTS = {"interpolators": (InterpolatorsConfig, interpolators_cell, interpolators_summary),
-               "adversary": (AdversaryConfig, adversary_cell, adversary_summary),
-               "flattest": (FlattestConfig, flattest_cell, flattest_summary)}
+_CELLS = {InterpolatorsConfig: (interpolators_cell, interpolators_summary), AdversaryConfig: (adversary_cell, adversary_summary),
+          FlattestConfig: (flattest_cell, flattest_summary)}
 
 
-def run(config, done: pd.DataFrame | None = None, on_cell: Callable[[pd.DataFrame], None] | None = None,
-        progress: bool = False) -> pd.DataFrame:
-    """The table of an experiment.  Cells already in `done` are not run again; `on_cell` sees the table after
-    each.
-
-    The column "cell" numbers the cells; float64 on the CPU throughout.
-    """
-    function = next(cell for kind, cell, _ in EXPERIMENTS.values() if isinstance(config, kind))
-    table = pd.DataFrame() if done is None else done
-    finished = set(table["cell"]) if len(table) else set()
-    for number, arguments in enumerate(tqdm(cells(config), disable=not progress)):
-        if number in finished:
-            continue
-        start = time.perf_counter()
-        rows = pd.DataFrame(function(config, *arguments))
-        rows["cell"], rows["seconds"] = number, round(time.perf_counter() - start, 1)
-        table = pd.concat([table, rows], ignore_index=True) if len(table) else rows
-        if on_cell is not None:
-            on_cell(table)
-    return table
+def units(config) -> list[dict]:
+    """One unit per cell."""
+    return [{"cell": number} for number in range(len(cells(config)))]
 
 
-def record(name: str, config=None, progress: bool = True, folder: Path = records.RESULTS) -> None:
-    """Run an experiment, or continue it, and write <folder>/part1_<name>.json after every cell
-    (atomically)."""
-    config, file = config or EXPERIMENTS[name][0](), f"part1_{name}"
-    try:
-        done = records.load_record(file, config, folder).table
-    except records.RecordError:
-        done = None
-
-    def save(table: pd.DataFrame) -> None:
-        seconds = table.groupby("cell")["seconds"].first().sum()
-        summary = {"cells_done": int(table["cell"].nunique()), "cells": len(cells(config)),
-                   **EXPERIMENTS[name][2](table)}
-        origin = records.provenance(device="cpu", seconds=float(seconds))
-        records.save_record(file, config, table, summary, origin, folder)
-
-    save(run(config, done, save, progress))
+def compute(config, device, dtype, *, cell: int) -> pd.DataFrame:
+    """The rows of cell number ``cell``, which they carry. Always float64 on the CPU: interpolation to 1e-20 needs it."""
+    return pd.DataFrame(_CELLS[type(config)][0](config, *cells(config)[cell])).assign(cell=cell)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("experiment", choices=EXPERIMENTS)
-    torch.set_num_threads(1)
-    record(parser.parse_args().experiment)
+def summarise(config, table: pd.DataFrame) -> dict:
+    """The summary of the experiment that ``config`` belongs to."""
+    return _CELLS[type(config)][1](table)
+
+
+def data_hashes(config) -> dict[str, str]:
+    """Nothing to hash: the data are drawn from seeds."""
+    return {}

@@ -1,96 +1,93 @@
-"""The recorded experiments by name, and the commands that list, show and run them."""
+"""The recorded experiments by name, and the commands that list, show and run them.
+
+An experiment is a module (or an object) with
+
+    units(config) -> list[dict]                        its independent pieces, cheap ones first: keyword arguments of compute
+    compute(config, device, dtype, **unit) -> table    the rows of one unit, the same wherever it runs
+    finish(config, table) -> table                     optional: what needs the rows of all units
+    summarise(config, table) -> dict                   the derived numbers, with their intervals
+    data_hashes(config) -> dict                        SHA-256 of the data
+
+and a configuration, a frozen dataclass, for each scale.
+"""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from flatness import records
 from flatness.device import default_device, default_dtype
-from flatness.experiments import full_extension, noise_divergence, pair_proxy, part1
+from flatness.experiments.checkpoints import Checkpoints
+from flatness.experiments.registry import EXPERIMENTS
+from flatness.experiments.scheduling import completed, compute_unit
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """What it is, its configurations by scale, (config, device, dtype) -> table, table -> summary, config -> data hashes."""
-
-    about: str
-    scales: dict[str, Any]
-    run: Callable[..., pd.DataFrame]
-    summarise: Callable[[pd.DataFrame], dict[str, Any]]
-    data_hashes: Callable[[Any], dict[str, str]]
-
-
-def summarise_pair_proxy(table: pd.DataFrame) -> dict[str, Any]:
-    """Accuracy, ranges and every measure's rank correlation with test accuracy, with its intervals."""
-    correlations = {m: dataclasses.asdict(r) for m, r in pair_proxy.correlations(table, resamples=9999).items()}
-    return {"accuracy_mean": table["test_accuracy"].mean(), "accuracy_sd": table["test_accuracy"].std(),
-            "pair_proxy_range": [table["pair_proxy"].min(), table["pair_proxy"].max()],
-            "undecided": int(table["undecided"].sum()), "correlations": correlations}
-
-
-def _pair_proxy(data: str) -> Experiment:
-    config = pair_proxy.PairProxyConfig(data=data)
-    return Experiment(f"100 networks on 250 {data} images: trace, weight norm, certified pair proxy (Paper B, 5.7-5.8)",
-                      {"quick": dataclasses.replace(config, networks=10), "paper": config},
-                      pair_proxy.run, summarise_pair_proxy, pair_proxy.data_hashes)
-
-
-def _part1(name: str, about: str) -> Experiment:
-    config, _, summarise = part1.EXPERIMENTS[name][0](), *part1.EXPERIMENTS[name][1:]
-    return Experiment(about, {"quick": dataclasses.replace(config, seeds=(0,)), "paper": config},
-                      lambda config, device, dtype, progress: part1.run(config, progress=progress), summarise, lambda config: {})
-
-
-EXPERIMENTS: dict[str, Experiment] = {
-    "pair_proxy_mnist": _pair_proxy("mnist"),
-    "pair_proxy_fashion": _pair_proxy("fashion-mnist"),
-    "part1_interpolators": _part1("interpolators", "flatness and population loss of every interpolator, by target and n/d (a6, a7)"),
-    "part1_adversary": _part1("adversary", "the flattest badly generalising interpolator found, against n/d (a6)"),
-    "part1_flattest": _part1("flattest", "population loss of the flattest interpolator found: samples, noise, input laws (a7, a8)"),
-    "noise_divergence": Experiment(
-        "PAC-Bayes: the noise that trained weights bear, and its divergence from the start (b3)",
-        {"quick": noise_divergence.NoiseDivergenceConfig(settings=(("mnist", 250, 0),), networks=10),
-         "paper": noise_divergence.NoiseDivergenceConfig()},
-        noise_divergence.run, noise_divergence.summarise, noise_divergence.data_hashes),
-    "full_extension_mnist": Experiment(
-        "joint labellings of ten probe points, estimated for the hundred MNIST networks",
-        {"quick": full_extension.FullExtensionConfig(networks=6, probes=6, runs=6), "paper": full_extension.FullExtensionConfig()},
-        full_extension.run, full_extension.summarise, full_extension.data_hashes),
-}
+def default_workers(device) -> int:
+    """One process per usable core on the CPU, one on a GPU."""
+    if device.type != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_and_record(name: str, scale: str = "paper", *, device: str | None = None, folder: Path = records.RESULTS,
+                   resume: bool = False, restart: bool = False, workers: int | None = None, dask: str | None = None,
                    progress: bool = True) -> Path:
     """Run an experiment and record it as ``<folder>/<name>.json`` (``<name>_quick.json`` at quick scale).
 
-    Raises ValueError naming the valid experiments or scales, before any work.
+    Every finished unit is kept under ``<folder>/.unfinished`` until the record is written, so that an interrupted run loses at
+    most the units under way; ``resume`` continues it, ``restart`` discards it. The record is the same, apart from date and
+    seconds, however often the run was interrupted and whatever the number of workers. Raises ValueError before any work: for
+    an unknown name or scale (naming the valid ones), a folder that cannot be written, or units there of another run.
     """
     if name not in EXPERIMENTS:
         raise ValueError(f"experiment: expected one of {', '.join(EXPERIMENTS)}, got {name!r}")
     experiment = EXPERIMENTS[name]
     if scale not in experiment.scales:
         raise ValueError(f"scale: expected one of {', '.join(experiment.scales)}, got {scale!r}")
-    _check_writable(folder)
     chosen = default_device(device)
-    config, start = experiment.scales[scale], time.perf_counter()
-    table = experiment.run(config, device=chosen, dtype=default_dtype(chosen), progress=progress)
-    origin = records.provenance(device=chosen, seconds=time.perf_counter() - start, data=experiment.data_hashes(config))
-    return records.save_record(name if scale == "paper" else f"{name}_{scale}", config, table, experiment.summarise(table),
-                               origin, folder)
+    dtype, config, record_name = default_dtype(chosen), experiment.scales[scale], name if scale == "paper" else f"{name}_{scale}"
+    units = experiment.units(config)
+    origin = records.provenance(device=chosen, seconds=0, data=experiment.data_hashes(config))
+    identity = {"name": name, "config": records.plain_config(config), "units": units, "device": str(chosen), "dtype": str(dtype),
+                "packages": origin["packages"], "data": origin["data"]}
+    _check_writable(folder)
+    kept = Checkpoints.open(Path(folder) / ".unfinished" / record_name, identity, resume=resume, restart=restart)
+    left = sorted(set(range(len(units))) - set(kept.finished()))
+    module = experiment.module.__name__
+    jobs = {number: (compute_unit, (module, config, chosen, dtype, units[number])) for number in left}
+    try:
+        with tqdm(total=len(units), initial=len(units) - len(left), desc=record_name, unit="unit", disable=not progress) as bar:
+            for number, table, seconds in completed(jobs, workers=workers or default_workers(chosen), dask=dask):
+                kept.save(number, table, seconds)
+                bar.update()
+    except KeyboardInterrupt:
+        raise SystemExit(f"\ninterrupted: {len(kept.finished())} of {len(units)} units are kept; continue with --resume") from None
+    except OSError as error:
+        raise ValueError(f"folder: cannot write to {error.filename or folder} ({error.strerror or error}); "
+                         f"{len(kept.finished())} of {len(units)} units are kept, continue with --resume") from error
+    return _record(record_name, experiment, config, kept, origin, folder)
+
+
+def _record(name: str, experiment: Any, config: Any, kept: Checkpoints, origin: dict[str, Any], folder: Path) -> Path:
+    parts, seconds = zip(*(kept.load(number) for number in kept.finished()), strict=True)
+    table = experiment.finish(config, pd.concat(parts, ignore_index=True))
+    origin = origin | {"seconds": round(sum(seconds), 1)}
+    path = records.save_record(name, config, table, experiment.summarise(config, table), origin, folder)
+    kept.remove()
+    return path
 
 
 def _check_writable(folder: Path) -> None:
     """Fail before the work, not after it, if the result could not be written."""
     try:
-        records.write_atomically(Path(folder) / ".writable", "")
+        records.write_atomically(Path(folder) / ".writable", "x" * 4096)
         (Path(folder) / ".writable").unlink()
     except OSError as error:
         raise ValueError(f"folder: cannot write to {folder} ({error.strerror or error})") from error
@@ -127,13 +124,18 @@ def main_run(arguments: list[str] | None = None) -> int:
     """``python -m flatness run NAME``: run an experiment and write its record."""
     parser = argparse.ArgumentParser(prog="python -m flatness run", description=main_run.__doc__)
     parser.add_argument("experiment", help=", ".join(EXPERIMENTS))
-    parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
+    parser.add_argument("--scale", default=os.environ.get("FLATNESS_SCALE", "paper"),
+                        help="quick or paper (default: FLATNESS_SCALE, else paper)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: FLATNESS_DEVICE, else the best at hand)")
     parser.add_argument("--folder", type=Path, default=records.RESULTS, help="where the record goes")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    parser.add_argument("--restart", action="store_true", help="discard an interrupted run and start again")
+    parser.add_argument("--workers", type=int, help="local processes (default: one per core; on a GPU one)")
+    parser.add_argument("--dask", metavar="ADDRESS", help="scheduler of a running Dask cluster, which then does the work")
+    options = vars(parser.parse_args(arguments))
     try:
-        path = run_and_record(options.experiment, options.scale, device=options.device, folder=options.folder)
-    except (ValueError, FileNotFoundError) as error:
+        path = run_and_record(options.pop("experiment"), options.pop("scale"), **options)
+    except (ValueError, FileNotFoundError, ImportError) as error:
         parser.error(str(error))
-    print(f"recorded in {path}")
+    print(f"recorded in {path}", file=sys.stdout)
     return 0

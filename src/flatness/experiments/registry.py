@@ -1,0 +1,66 @@
+"""The experiments by name: what each is, its module, and its configuration at each scale."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from flatness.experiments import full_extension, noise_divergence, pair_proxy, part1
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One line on it, the module with its ``units``, ``compute``, ``summarise``, ``data_hashes`` and, if it needs one,
+    ``finish``, and its configurations by scale."""
+
+    about: str
+    module: ModuleType
+    scales: dict[str, Any]
+
+    def units(self, config: Any) -> list[dict[str, Any]]:
+        return self.module.units(config)
+
+    def compute(self, config: Any, device: Any, dtype: Any, **unit: Any) -> pd.DataFrame:
+        return self.module.compute(config, device, dtype, **unit)
+
+    def finish(self, config: Any, table: pd.DataFrame) -> pd.DataFrame:
+        return self.module.finish(config, table) if hasattr(self.module, "finish") else table
+
+    def summarise(self, config: Any, table: pd.DataFrame) -> dict[str, Any]:
+        return self.module.summarise(config, table)
+
+    def data_hashes(self, config: Any) -> dict[str, str]:
+        return self.module.data_hashes(config)
+
+
+def _pair_proxy(data: str) -> Experiment:
+    config = pair_proxy.PairProxyConfig(data=data)
+    return Experiment(f"100 networks on 250 {data} images: trace, weight norm, certified pair proxy (Paper B, 5.7-5.8)",
+                      pair_proxy, {"quick": dataclasses.replace(config, networks=10), "paper": config})
+
+
+def _part1(config: Any, about: str) -> Experiment:
+    return Experiment(about, part1, {"quick": dataclasses.replace(config, seeds=(0,)), "paper": config})
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "pair_proxy_mnist": _pair_proxy("mnist"),
+    "pair_proxy_fashion": _pair_proxy("fashion-mnist"),
+    "part1_interpolators": _part1(part1.InterpolatorsConfig(),
+                                  "flatness and population loss of every interpolator, by target and n/d (a6, a7)"),
+    "part1_adversary": _part1(part1.AdversaryConfig(), "the flattest badly generalising interpolator found, against n/d (a6)"),
+    "part1_flattest": _part1(part1.FlattestConfig(),
+                             "population loss of the flattest interpolator found: samples, noise, input laws (a7, a8)"),
+    "noise_divergence": Experiment(
+        "PAC-Bayes: the noise that trained weights bear, and its divergence from the start (b3)", noise_divergence,
+        {"quick": noise_divergence.NoiseDivergenceConfig(settings=(("mnist", 250, 0),), networks=10),
+         "paper": noise_divergence.NoiseDivergenceConfig()}),
+    "full_extension_mnist": Experiment(
+        "joint labellings of ten probe points, estimated for the hundred MNIST networks (c4)", full_extension,
+        {"quick": full_extension.FullExtensionConfig(networks=6, probes=6, runs=4),
+         "paper": full_extension.FullExtensionConfig()}),
+}
