@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from flatness.experiments import full_extension, noise_divergence, pair_proxy, part1
+from flatness.experiments import full_extension, noise_divergence, pair_proxy, part1, vanishing
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,12 @@ EXPERIMENTS: dict[str, Experiment] = {
         "joint labellings of ten probe points, estimated for the hundred MNIST networks (c4)", full_extension,
         {"quick": full_extension.FullExtensionConfig(networks=6, probes=6, runs=4),
          "paper": full_extension.FullExtensionConfig()}),
+    "vanishing": Experiment(
+        "small against large batches, 50 networks at n = 500, 2000, 6000, 12000 (Paper B, 5.1-5.4; b4)", vanishing,
+        {"quick": vanishing.VanishingConfig(settings=((500, 4, (64, 0.05), (500, 0.5)),), pool="test", precision="float64"),
+         "paper": vanishing.VanishingConfig(settings=vanishing.VanishingConfig.settings[:4])}),
+    "vanishing_large": Experiment(
+        "the same at n = 24,000 and 60,000, ten networks each (b4)", vanishing,
+        {"quick": vanishing.VanishingConfig(settings=((2000, 2, (64, 0.03), (2000, 0.5)),), pool="test", precision="float64"),
+         "paper": vanishing.VanishingConfig(settings=vanishing.VanishingConfig.settings[4:])}),
 }
