@@ -9,9 +9,9 @@ import torch
 
 from flatness import published
 from flatness.curvature import hessian_trace
-from flatness.experiments.region_selection import (MEASURES, RegionSelectionConfig, beside_published, compute,
-                                                   corrected, correlations, data_hashes, measure, summarise,
-                                                   unseen_images, units, usable)
+from flatness.experiments.region_selection import (MEASURES, RIVALS, RegionSelectionConfig, beside_published,
+                                                   compute, corrected, correlations, data_hashes, measure,
+                                                   summarise, unseen_images, units, usable)
 from flatness.images import child_indices, load
 from flatness.networks import MLPEnsemble
 from flatness.regions import layer_patterns
@@ -39,8 +39,13 @@ def test_rows_are_the_measurements_of_the_named_network(table):
     assert row.layer1_unseen_patterns == len(set(first)) and row.layer2_unseen_patterns == len(set(second))
     assert row.unseen_only_regions == len(set(second) - set(own)) and row.training_regions == len(set(own))
     assert row.largest_region == max(map(own.count, own))
+    labels = {pattern: {y for p, y in zip(own, split.train.y.tolist()) if p == pattern} for pattern in own}
+    assert row.mixed_regions == sum(len(classes) > 1 for classes in labels.values())
     assert row.free_parameters == sum(max(0, 60 - own.count(pattern)) for pattern in set(own))
     assert row.trace == pytest.approx(hessian_trace(net, split.train.x).total.item(), rel=1e-6)
+    values = torch.linalg.svdvals(net.features(split.train.x)[0])
+    entropy = torch.special.entr(values / values.sum()).sum()
+    assert row.effective_rank == pytest.approx(entropy.exp().item(), rel=1e-6)
     flat = torch.cat([p.flatten() for p in net.parameters().values()])
     assert row.weight_l1 == pytest.approx(flat.abs().sum().item())
     assert row.weight_l2 == pytest.approx(flat.norm().item())
@@ -49,6 +54,7 @@ def test_rows_are_the_measurements_of_the_named_network(table):
 
 def test_units_cover_the_seeds_and_the_pool_is_named():
     assert sum((u["seeds"] for u in units(RegionSelectionConfig())), []) == list(range(300))
+    assert units(RegionSelectionConfig(first_seed=300, networks=30))[1] == {"seeds": [325, 326, 327, 328, 329]}
     with pytest.raises(ValueError, match="pool: expected 'full' or 'embedded', got 'all'"):
         RegionSelectionConfig(pool="all")
     hashes = data_hashes(SMALL)
@@ -74,7 +80,8 @@ def test_diverged_networks_are_shown_and_left_out_of_the_correlations(table):
 def test_summary_states_seven_tests_with_intervals_and_corrections(table):
     results = correlations(table)
     summary = summarise(SMALL, table)
-    assert list(results) == list(MEASURES) == list(summary["correlations"]) and len(MEASURES) == 7
+    assert list(results) == list(MEASURES) == list(summary["p_values"]["alone"]) and len(MEASURES) == 7
+    assert list(summary["correlations"]) == [*MEASURES, *RIVALS]
     p = corrected(table, results)
     assert all(p["holm"][m] >= p["alone"][m] == results[m].p for m in MEASURES)
     beside = beside_published(results)

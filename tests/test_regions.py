@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flatness import regions
 from flatness.language import language, vocabulary, weakness
 from flatness.networks import MLPEnsemble
-from flatness import regions
-from flatness.regions import (activation_patterns, distinct_patterns, free_parameters, layer_patterns,
+from flatness.regions import (activation_patterns, class_counts, distinct_patterns, free_parameters, layer_patterns,
                               pack_bits, region_counts, region_ids, region_language, region_weakness,
                               unseen_only_regions)
 from flatness.rescaling import rescale_neurons
@@ -61,6 +61,19 @@ def test_ids_do_not_depend_on_the_groups_and_follow_the_order_of_the_patterns(mo
     all_distinct = packed[:1].unique(dim=1)
     assert (region_ids(all_distinct).sort(1).values == torch.arange(all_distinct.shape[1])).all()
     assert region_ids(packed[:0]).shape == (0, 80)
+
+
+def test_classes_are_counted_region_by_region():
+    bits, generator = random_bits(4, 3, 30, 11), torch.Generator().manual_seed(0)
+    labels = torch.randint(4, (3, 30), generator=generator)
+    ids = region_ids(pack_bits(bits))
+    for given in (labels, labels[0]):
+        counts, expected = class_counts(ids, given, classes=4), torch.zeros(3, int(ids.max()) + 1, 4)
+        for m in range(3):
+            for region, label in zip(ids[m].tolist(), given.expand(3, 30)[m].tolist()):
+                expected[m, region, label] += 1
+        assert (counts == expected).all()
+    assert class_counts(ids[:, :0], labels[:, :0]).shape == (3, 0, 10)
 
 
 def test_packing_matches_numpy_and_refuses_other_types():

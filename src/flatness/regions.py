@@ -120,6 +120,21 @@ def unseen_only_regions(train: Tensor, unseen: Tensor) -> Tensor:
     return ((seen == 0) & (new > 0)).sum(1)
 
 
+def class_counts(ids: Tensor, labels: Tensor, classes: int = 10) -> Tensor:
+    """Points of each class in each region: int64 (M, R, classes), R the largest number of regions.
+
+    ``ids`` (M, n) from `region_ids`; ``labels`` (n,) or (M, n), integers 0 .. classes - 1. A region with more
+    than one class among its points is *mixed*: a vocabulary that gives a region one class cannot describe it.
+
+    >>> class_counts(torch.tensor([[0, 0, 1]]), torch.tensor([1, 0, 1]), classes=2).tolist()
+    [[[1, 1], [0, 1]]]
+    """
+    width = int(ids.max()) + 1 if ids.numel() else 0
+    cells = ids * classes + labels.expand(ids.shape)
+    counts = ids.new_zeros(len(ids), width * classes)
+    return counts.scatter_add(1, cells, torch.ones_like(cells)).unflatten(1, (width, classes))
+
+
 def free_parameters(train: Tensor, features: int, classes: int = 10) -> Tensor:
     """Sum over training regions of max(0, classes (features + 1) - n_r), int64 (M,); n_r points in region r.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,22 +19,25 @@ from torch import Tensor
 
 from flatness import published, ranks
 from flatness.curvature import hessian_trace
+from flatness.experiments.pair_proxy import effective_rank
 from flatness.images import Points, Pool, embedded_pool, load, load_pool
 from flatness.networks import MLPEnsemble
-from flatness.regions import (distinct_patterns, free_parameters, layer_patterns, region_counts,
-                              unseen_only_regions)
+from flatness.regions import (class_counts, distinct_patterns, free_parameters, layer_patterns,
+                              region_counts, region_ids, unseen_only_regions)
 from flatness.training import SGD, Trained, accuracy, order_generators, train
 
 MEASURES = {"trace": "Hessian trace", "weight_l2": "L2 norm", "weight_l1": "L1 norm",
             "layer2_unseen_patterns": "layer-2 patterns, unseen", "free_parameters": "free parameters",
             "unseen_only_regions": "unseen-only regions k",
             "layer1_unseen_patterns": "layer-1 patterns, unseen"}
+RIVALS = {"effective_rank": "effective rank", "active_units": "active units", "train_loss": "training loss",
+          "training_regions": "training regions"}  # plain facts beside the seven, none of them the paper's
 UNIT = 25  # networks trained and measured at a time
 
 
 @dataclass(frozen=True)
 class RegionSelectionConfig:
-    """Everything that decides the table; the defaults are the paper's setting.
+    """Everything that decides the table; the defaults are the paper's setting, seeds 0 to 299.
 
     ``pool`` is "full", the paper's 69,750 images that the networks have not seen, or "embedded", those of
     them that the package carries (all test images and a few others), for running without the full data.
@@ -42,6 +46,7 @@ class RegionSelectionConfig:
     data: str = "mnist"
     n: int = 250
     networks: int = 300
+    first_seed: int = 0
     hidden: tuple[int, ...] = (64, 16)
     batch_size: int = 64
     lr: float = 0.1
@@ -55,7 +60,7 @@ class RegionSelectionConfig:
 
 def units(config: RegionSelectionConfig) -> list[dict[str, Any]]:
     """`UNIT` networks at a time."""
-    seeds = list(range(config.networks))
+    seeds = list(range(config.first_seed, config.first_seed + config.networks))
     return [{"seeds": seeds[i:i + UNIT]} for i in range(0, len(seeds), UNIT)]
 
 
@@ -85,15 +90,19 @@ def measure(trained: Trained, points: Points, test: Points, first: Tensor, secon
     """The columns of the table, one entry per network; ``first`` and ``second`` are the packed patterns of the
     two hidden layers on the unseen images. A diverged network's measures are NaN, and its counts 0."""
     networks = trained.networks
-    own = layer_patterns(networks, points.x, (1,))[0]
+    own, features = layer_patterns(networks, points.x, (1,))[0], networks.features(points.x)
     seen, new = region_counts(own, second)
     parameters = torch.cat([block.flatten(1) for block in networks.parameters().values()], 1)
     real = {"test_accuracy": accuracy(networks, test.x, test.y), "train_accuracy": trained.accuracy,
             "train_loss": trained.loss, "trace": hessian_trace(networks, points.x).total,
-            "weight_l2": parameters.norm(dim=1), "weight_l1": parameters.abs().sum(1)}
+            "weight_l2": parameters.norm(dim=1), "weight_l1": parameters.abs().sum(1),
+            "effective_rank": effective_rank(features.nan_to_num(1.0, 1.0, 1.0)),  # of the diverged: dropped
+            "active_units": (features > 0).to(features.dtype).mean(1).sum(-1)}
     counts = {"epochs": trained.epochs, "layer1_unseen_patterns": distinct_patterns(first),
               "layer2_unseen_patterns": (new > 0).sum(1), "training_regions": (seen > 0).sum(1),
-              "largest_region": seen.amax(1), "unseen_only_regions": unseen_only_regions(own, second),
+              "largest_region": seen.amax(1),
+              "mixed_regions": ((class_counts(region_ids(own), points.y) > 0).sum(-1) > 1).sum(1),
+              "unseen_only_regions": unseen_only_regions(own, second),
               "free_parameters": free_parameters(own, networks.widths[-2], networks.widths[-1])}
     ok = ~trained.diverged
     real = {name: value.cpu().double().where(ok, math.nan).numpy() for name, value in real.items()}
@@ -106,12 +115,13 @@ def usable(table: pd.DataFrame) -> pd.DataFrame:
     return table[~table["diverged"].astype(bool)]
 
 
-def correlations(table: pd.DataFrame, resamples: int = 2000) -> dict[str, ranks.RankCorrelation]:
-    """Rank correlation of each of the seven measures with test accuracy over the networks that did not diverge,
-    with its intervals."""
+def correlations(table: pd.DataFrame, measures: Iterable[str] = tuple(MEASURES),
+                 resamples: int = 2000) -> dict[str, ranks.RankCorrelation]:
+    """Rank correlation of each measure (by default the seven) with test accuracy over the networks that did not
+    diverge, with its intervals."""
     table = usable(table)
     outcome = table["test_accuracy"]
-    return {m: ranks.spearman(table[m], outcome, seed=0, resamples=resamples) for m in MEASURES}
+    return {m: ranks.spearman(table[m], outcome, seed=0, resamples=resamples) for m in measures}
 
 
 def corrected(table: pd.DataFrame, results: dict[str, ranks.RankCorrelation],
@@ -155,9 +165,11 @@ def beside_published(results: dict[str, ranks.RankCorrelation]) -> pd.DataFrame:
 def summarise(config: RegionSelectionConfig, table: pd.DataFrame) -> dict[str, Any]:
     """Accuracy, every measure's correlation with it and its intervals, and the corrected p-values."""
     results, kept = correlations(table, resamples=9999), usable(table)
+    beside = correlations(table, RIVALS, resamples=9999)
     return {"networks": len(kept), "diverged": int(table["diverged"].sum()),
             "accuracy_mean": kept["test_accuracy"].mean(), "accuracy_sd": kept["test_accuracy"].std(),
-            "correlations": {m: asdict(r) for m, r in results.items()}, "p_values": corrected(table, results)}
+            "correlations": {m: asdict(r) for m, r in (results | beside).items()},
+            "p_values": corrected(table, results)}
 
 
 def data_hashes(config: RegionSelectionConfig) -> dict[str, str]:
