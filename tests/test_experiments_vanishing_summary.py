@@ -1,0 +1,105 @@
+"""The summary on tables whose answers are known."""
+
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from flatness import published, ranks
+from flatness.experiments import vanishing_summary as vs
+
+
+def table_like_the_paper(sizes=tuple(published.VANISHING), count=25, seed=0, shift=0.0):
+    """Rows drawn with the published means and standard deviations, the measures unrelated to accuracy inside
+    a regime."""
+    rng, parts = np.random.default_rng(seed), []
+    for n in sizes:
+        for regime in vs.REGIMES:
+            mean, sd = published.VANISHING_ACCURACY[n][regime]
+            draw = stats.zscore(rng.standard_normal(count), ddof=1)
+            level = published.VANISHING[n][f"trace_{regime}"]
+            parts.append(pd.DataFrame({
+                "n": n, "regime": regime, "seed": range(count),
+                "test_accuracy": mean + sd * draw + shift * (regime == "large"), "train_accuracy": 1.0,
+                "trace": level * np.exp(0.1 * rng.standard_normal(count)),
+                "layer1_patterns": 70_000 - n, "layer2_patterns": rng.integers(0, 1000, count),
+                "agreement": rng.random(count), "diverged": False}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_gap_is_welch_and_the_published_numbers_reproduce_themselves():
+    table = table_like_the_paper()
+    gaps = vs.accuracy_gaps(table)
+    assert (gaps["verdict"] == "reproduced").all() and list(gaps.index) == list(published.VANISHING)
+    for n, row in gaps.iterrows():
+        small, large = (100 * v for v in vs.split(table, n, "test_accuracy"))
+        test = stats.ttest_ind(large, small, equal_var=False)
+        assert (row["low"] > 0 or row["high"] < 0) == (test.pvalue < 0.05)
+        assert row[["low", "high"]].tolist() == pytest.approx(row[["published_low", "published_high"]].tolist())
+    assert gaps.loc[60000, "published_low"] < 0 < gaps.loc[24000, "published_low"]  # the gap is visible at 24,000
+
+
+def test_verdicts_see_a_shift():
+    gaps = vs.accuracy_gaps(table_like_the_paper(shift=-0.02))
+    assert (gaps["verdict"] == "not reproduced").all()
+    larger = vs.accuracy_gaps(table_like_the_paper((500,), shift=0.02))
+    assert larger["verdict"].tolist() == ["same sign, other size"]
+    few = table_like_the_paper((500,), count=3)
+    few["test_accuracy"] += np.random.default_rng(0).normal(0, 0.02, len(few))
+    assert vs.accuracy_gaps(few)["verdict"].tolist() == ["undetermined"]
+
+
+def test_ratio_of_traces_and_diverged_networks():
+    table = table_like_the_paper((500,))
+    lost = table.iloc[[0]].assign(diverged=True, test_accuracy=0.0, trace=np.nan)
+    pd.testing.assert_frame_equal(vs.traces(pd.concat([table, lost])), vs.traces(table))
+    row = vs.traces(table).loc[500]
+    small, large = vs.split(table, 500, "trace")
+    assert row["ratio"] == pytest.approx(np.exp(np.log(small).mean() - np.log(large).mean())) and row["inside"]
+    assert row["low"] < row["ratio"] < row["high"]
+
+
+def test_separated_groups_correlate_without_any_relation_inside():
+    """Two groups apart in both measures: rho over both is near the formula, and inside the groups near zero."""
+    found = []
+    for seed in range(40):
+        table = table_like_the_paper((6000,), seed=seed)
+        found.append(vs.pooled(table, 6000, "trace").value if seed < 3 else ranks.spearman_rho(
+            table["trace"], table["test_accuracy"]))
+    assert np.mean(found) == pytest.approx(-vs.separation(25), abs=0.02)
+    inside = vs.within(table, 6000, "trace")
+    assert inside.holds(0) and inside.high - inside.low < 0.7
+    columns = (vs.split(table, 6000, column) for column in ("trace", "test_accuracy"))
+    halves = [ranks.spearman_rho(*pair) for pair in zip(*columns)]
+    assert min(halves) <= inside.value <= max(halves)
+
+
+def test_correlation_table_leaves_out_what_cannot_be_said():
+    rows = vs.correlations(table_like_the_paper((500, 60000)))
+    assert rows.loc[(500, "layer-1 patterns"), "pooled"] is None  # constant
+    assert rows.loc[(60000, "layer-1 patterns"), "verdict"] == "-"  # not printed
+    assert rows.loc[(500, "Hessian trace"), "verdict"] == "reproduced"
+    assert rows.loc[(500, "layer-2 patterns"), "verdict"] == "not reproduced"
+    few = vs.correlations(table_like_the_paper((24000,), count=5))
+    assert few.loc[(24000, "Hessian trace"), "within"] is None
+    wide = few.loc[(24000, "Hessian trace"), "pooled"]
+    assert wide.high - wide.low > 0.5
+    assert "Hessian trace" in vs.shown(few)
+
+
+def test_summary_is_json_and_the_figure_draws_both():
+    table = table_like_the_paper((500, 2000))
+    summary = json.loads(json.dumps(vs.summarise(table), default=lambda v: v.item()))
+    assert set(summary) == {"counts", "correlations", "gaps", "traces"} and list(summary["gaps"]) == ["500", "2000"]
+    assert summary["counts"]["500"] == {"diverged": 0, "not_fitted": 0}
+    axes = vs.gap_figure(vs.accuracy_gaps(table))
+    assert axes.get_legend_handles_labels()[1] == ["published", "ours"]
+    plt.close(axes.figure)
+
+
+def test_records_that_do_not_exist_are_left_out():
+    with pytest.raises(vs.RecordError, match="none of the records no_such_record exists"):
+        vs.recorded(["no_such_record"])
