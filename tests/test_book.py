@@ -42,6 +42,7 @@ def is_compared(cell):
 def test_every_page_is_in_the_contents_and_the_other_way_round():
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
     files = [contents["root"]] + [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
+    files = [file for file in files if Path(file).parent == Path("book")]  # pages of functions are made from docstrings
     assert sorted(Path(file).stem for file in files) == PAGES
     assert sorted(path.stem for path in BOOK.glob("*.ipynb")) == PAGES
 
