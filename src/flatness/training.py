@@ -22,7 +22,8 @@ class SGD:
 
     Every ``check_every`` epochs the training accuracy is measured; a network stops once it is at least
     ``stop_accuracy``, and all stop after ``max_epochs``. ``drop_at`` = f multiplies the learning rate by 0.1 from epoch
-    f * max_epochs on (the paper uses f = 0.8 for n >= 12000).
+    f * max_epochs on (the paper uses f = 0.8 for n >= 12000). With ``stop_loss`` a network stops once its mean training
+    cross-entropy is at most that many nats, whatever its accuracy (our c3_confounds).
     """
 
     batch_size: int
@@ -31,6 +32,7 @@ class SGD:
     check_every: int = 10
     stop_accuracy: float = 0.9999
     drop_at: float | None = None
+    stop_loss: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "lr", "max_epochs", "check_every"):
@@ -38,6 +40,12 @@ class SGD:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
         if not 0 < self.stop_accuracy <= 1:
             raise ValueError(f"stop_accuracy: expected a fraction in (0, 1], got {self.stop_accuracy}")
+        if self.stop_loss is not None and not self.stop_loss > 0:
+            raise ValueError(f"stop_loss: expected a positive number of nats or None, got {self.stop_loss}")
+
+    def satisfied(self, accuracy: Tensor, loss: Tensor) -> Tensor:
+        """Which networks meet the stopping rule, given their training accuracies and losses."""
+        return accuracy >= self.stop_accuracy if self.stop_loss is None else loss <= self.stop_loss
 
     def rate(self, epoch: int) -> float:
         """Learning rate in epoch ``epoch`` (counted from 1)."""
@@ -101,7 +109,7 @@ def train(networks: MLPEnsemble, x: Tensor, y: Tensor, sgd: SGD, orders: Sequenc
         if epoch % sgd.check_every and epoch < sgd.max_epochs:
             continue
         hit, loss, finite = _check(first, weights, biases, y)
-        stop = (hit >= sgd.stop_accuracy) | ~finite | (epoch == sgd.max_epochs)
+        stop = sgd.satisfied(hit, loss) | ~finite | (epoch == sgd.max_epochs)
         if stop.any():
             leaving = MLPEnsemble([w[stop] for w in (first.weight(), *weights)],
                                   None if biases is None else [b[stop] for b in (first.bias(), *biases)])

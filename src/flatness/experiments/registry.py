@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from flatness.experiments import full_extension, noise_divergence, pair_proxy, part1, vanishing
+from flatness.experiments import (factorial, full_extension, noise_divergence, pair_proxy, part1, probe_sets, region_selection, splits,
+                                  vanishing)
 
 
 @dataclass(frozen=True)
@@ -71,4 +72,17 @@ EXPERIMENTS: dict[str, Experiment] = {
         "the same at n = 24,000 and 60,000, ten networks each (b4)", vanishing,
         {"quick": vanishing.VanishingConfig(settings=((2000, 2, (64, 0.03), (2000, 0.5)),), pool="test", precision="float64"),
          "paper": vanishing.VanishingConfig(settings=vanishing.VanishingConfig.settings[4:])}),
+    "splits": Experiment(
+        "the hundred networks over 20 data splits of MNIST and Fashion-MNIST, every measure (c3)", splits,
+        {"quick": splits.SplitsConfig(splits=1, networks=10), "paper": splits.SplitsConfig()}),
+    "sample_sizes": Experiment(
+        "the hundred networks at n = 100, 500, 1000, over three splits each (c3)", splits,
+        {"quick": splits.SplitsConfig(data=("mnist",), sizes=(100,), splits=1, networks=10, matched_loss=None),
+         "paper": splits.SplitsConfig(data=("mnist",), sizes=(100, 500, 1000), splits=3, matched_loss=None)}),
+    "probe_sets": Experiment(
+        "the pair proxy of the hundred networks on five draws of probe points (c3)", probe_sets,
+        {"quick": probe_sets.ProbeSetsConfig(data=("mnist",), probe_seeds=(99, 100), networks=6), "paper": probe_sets.ProbeSetsConfig()}),
+    "factorial": Experiment(
+        "batch size x learning rate x stopping rule at n = 500, 2000, 6000 (c3)", factorial,
+        {"quick": factorial.FactorialConfig(sizes=((500, 3),), max_epochs=1500, precision="float64"), "paper": factorial.FactorialConfig()}),
 }

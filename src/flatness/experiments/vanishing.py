@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from flatness.curvature import hessian_trace
+from flatness.experiments import vanishing_summary
 from flatness.images import Split, embedded_pool, load, load_pool
 from flatness.networks import MLPEnsemble
 from flatness.regions import activation_patterns, distinct_patterns
@@ -93,7 +94,7 @@ def measure(config: VanishingConfig, trained: Trained, split: Split, seeds: list
     right = torch.cat([networks(part).argmax(-1) for part in split.test.x.split(2000)], 1) == split.test.y
     columns = {"seed": seeds, "test_accuracy": accuracy(networks, split.test.x, split.test.y), "train_accuracy": trained.accuracy,
                "train_loss": trained.loss, "epochs": trained.epochs, "diverged": trained.diverged,
-               "trace": _trace(networks, x[:config.subset]), "trace_all": _trace(networks, x)}
+               "trace": finite_trace(networks, x[:config.subset]), "trace_all": finite_trace(networks, x)}
     pool = embedded_pool(config.data) if config.pool == "test" else load_pool(config.data)
     unseen = split.test.index if config.pool == "test" else split.unseen
     for layer in (0, 1):
@@ -103,8 +104,8 @@ def measure(config: VanishingConfig, trained: Trained, split: Split, seeds: list
     return pd.DataFrame({name: value.cpu().numpy() if isinstance(value, Tensor) else value for name, value in columns.items()})
 
 
-def _trace(networks: MLPEnsemble, x: Tensor) -> Tensor:
-    """Exact trace, NaN for networks that left the finite numbers."""
+def finite_trace(networks: MLPEnsemble, x: Tensor) -> Tensor:
+    """Exact Hessian trace (M,), NaN for networks that left the finite numbers."""
     finite = torch.stack([block.flatten(1).isfinite().all(1) for block in networks.parameters().values()]).all(0)
     result = torch.full((len(networks),), torch.nan, dtype=torch.float64)
     if finite.any():
@@ -136,8 +137,6 @@ def finish(config: VanishingConfig, table: pd.DataFrame) -> pd.DataFrame:
 
 def summarise(config: VanishingConfig, table: pd.DataFrame) -> dict[str, Any]:
     """Accuracy gaps, traces and rank correlations by size, with their intervals."""
-    from flatness.experiments import vanishing_summary
-
     return vanishing_summary.summarise(table)
 
 
