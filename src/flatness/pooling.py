@@ -37,7 +37,7 @@ def pooled_rho(rhos: Sequence[float], n: int, *, given: int = 0, confidence: flo
     same for all. Then the random-effects estimate is the plain mean, the interval of Hartung and Knapp is Student's
     with the variance seen between replications, and the method of moments gives between^2 = max(0, s^2 - v). Needs k >= 3.
 
-    Source: Borenstein et al. (2009), chapters 12 and 17; our chapter c3_confounds.
+    Source: Hartung and Knapp (2001); our chapter c3_confounds.
 
     >>> same = pooled_rho([0.3, 0.3, 0.3], 100)
     >>> round(same.rho, 12), round(same.interval[1] - same.interval[0], 12), same.between
