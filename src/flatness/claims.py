@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from flatness import published
+from flatness.experiments import vanishing_summary
 from flatness.records import RecordError, load_record
 from flatness.scaling import power_law
 
@@ -130,6 +131,48 @@ def divergence_claim(record_name: str = "noise_divergence") -> Callable[[], Find
     return judge
 
 
+def pooled_claim(data: str, row: str, sign: int, *, record_name: str = "splits", n: int = 250) -> Callable[[], Finding]:
+    """A correlation of the given sign with test accuracy, pooled over independent splits. ``row`` is a measure, or
+    "measure | others" for a partial correlation; p-values are corrected by Holm over the rows of their table."""
+
+    def judge() -> Finding:
+        tables = load_record(record_name).summary[f"{data} n={n}"]
+        ours = tables["partial" if "|" in row else "measures"][row]
+        text = (f"pooled rho = {ours['rho']:+.2f}, 95 % [{ours['low']:+.2f}, {ours['high']:+.2f}], p = {ours['p Holm']:.1g} corrected; "
+                f"a new split: [{ours['new low']:+.2f}, {ours['new high']:+.2f}]")
+        if ours["p Holm"] >= 0.05:
+            return Finding(text, "undetermined")
+        return Finding(text, "holds" if sign * ours["rho"] > 0 else "opposite sign")
+
+    return judge
+
+
+def dependence_claim(measure: str, first: tuple[str, str], second: tuple[str, str]) -> Callable[[], Finding]:
+    """Does a measure's pooled correlation differ between two conditions, each (record, entry of its summary)?"""
+
+    def judge() -> Finding:
+        found = [load_record(record).summary[entry]["measures"][measure] for record, entry in (first, second)]
+        text = " against ".join(f"{f['rho']:+.2f} [{f['low']:+.2f}, {f['high']:+.2f}]" for f in found) + f" ({first[1]}, {second[1]})"
+        apart = found[0]["low"] > found[1]["high"] or found[1]["low"] > found[0]["high"]
+        return Finding(text, "they differ" if apart else "no difference seen")
+
+    return judge
+
+
+def vanishing_claim(n: int) -> Callable[[], Finding]:
+    """The accuracy gap between large and small batches at size n, ours beside the published."""
+
+    def judge() -> Finding:
+        gaps = vanishing_summary.accuracy_gaps(vanishing_summary.recorded())
+        if n not in gaps.index:
+            return Finding(f"no networks with n = {n:,} are recorded yet", "open")
+        row = gaps.loc[n]
+        return Finding(f"large minus small batch at n = {n:,}: {row.gap:+.2f} points, 95 % [{row.low:+.2f}, {row.high:+.2f}], "
+                       f"{row.networks} networks (published {row.published:+.2f})", row.verdict)
+
+    return judge
+
+
 def proved(chapter: str, what: str) -> Callable[[], Finding]:
     """A claim with a proof in its chapter: the verdict says whether the chapter's checks are executed and passed."""
 
@@ -181,44 +224,15 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-CLAIMS = [
-    Claim("The trace of the Hessian of a ReLU network is a closed form", "ours", "a3_trace",
-          proved("a3_trace", "equal to the dense Hessian in every block; it does not depend on the labels")),
-    Claim("Any interpolator can be made sharper by a symmetry that changes no loss", "Dinh et al.; Paper A and B", "a4_symmetry",
-          proved("a4_symmetry", "the trace moves by four orders of magnitude, no prediction moves in float64; the orbit minimum F* is a closed form")),
-    Claim("Flattest interpolators have nearly minimal variation norm once n > C d; the ReLU threshold is n = 2d", "ours", "a5_norm",
-          proved("a5_norm", "uniform bounds in both directions, the threshold exact for symmetric laws")),
-    Claim("Interpolators that do not generalise cannot be made nearly as flat as the flattest, even using symmetries", "Paper A, abstract",
-          "a6_nongeneralising", adversary_claim()),
-    Claim("... for every interpolator of a network target, p = 1, noiseless", "ours", "a6_nongeneralising",
-          proved("a6_nongeneralising", "F* ratio at least of order (n/d)^(1/4), proved; (n/d)^(1/2) up to logarithms by a cited theorem")),
-    Claim("Flattest interpolators have small population loss when noise and approximation error are low", "Paper A, abstract", "a7_flattest",
-          flattest_claim("samples")),
-    Claim("... and not when the target is far from the class (three tanh links)", "ours", "a7_flattest", flattest_claim("approximation")),
-    Claim("With biases, or with n < 2d, memorising every sample is a flattest solution", "ours", "a8_limits",
-          proved("a8_limits", "the memoriser attains the lower bound on F*")),
-    Claim("The weakest correct policy is the most likely to survive further demands (finite case)", "Paper B", "b1_language",
-          proved("b1_language", "true for exchangeable demands if surviving means that the demands are completions of the policy; "
-                                "exceptions are shown where they are not exchangeable")),
-    Claim("... for measurable vocabularies, and minimax", "Paper B", "b2_continuous",
-          proved("b2_continuous", "true for demands that avoid null sets; each hypothesis with a counterexample without it")),
-    Claim("Weakness is invariant under reparametrisation", "Paper B", "b3_invariance_pacbayes",
-          proved("b3_invariance_pacbayes", "true for vocabularies over input-output behaviour; the pair proxy is not one: "
-                                           "unread units change it while the function stands still")),
-    Claim("The trace of the Hessian correlates with test accuracy, weakly (MNIST)", "Paper B, 5.7", "b6_pair_proxy",
-          correlation_claim("pair_proxy_mnist", "mnist", "trace")),
-    Claim("The norm of the weights does not (MNIST)", "Paper B, 5.7", "b6_pair_proxy", null_claim("pair_proxy_mnist", "weight_norm")),
-    Claim("The pair proxy of weakness does (MNIST)", "Paper B, 5.7", "b6_pair_proxy",
-          correlation_claim("pair_proxy_mnist", "mnist", "pair_proxy")),
-    Claim("The pair proxy does (Fashion-MNIST)", "Paper B, 5.8", "b6_pair_proxy",
-          correlation_claim("pair_proxy_fashion", "fashion-mnist", "pair_proxy")),
-    Claim("The trace does (Fashion-MNIST)", "Paper B, 5.8", "b6_pair_proxy",
-          correlation_claim("pair_proxy_fashion", "fashion-mnist", "trace")),
-    Claim("The norm of the weights does (Fashion-MNIST)", "Paper B, 5.8", "b6_pair_proxy",
-          correlation_claim("pair_proxy_fashion", "fashion-mnist", "weight_norm")),
-    Claim("The effective rank of the features, which counts no completions, does at least as well as the pair proxy (MNIST)", "ours",
-          "c2_head_to_head", rival_claim("pair_proxy_mnist", "effective_rank", "pair_proxy")),
-    Claim("... and on Fashion-MNIST", "ours", "c2_head_to_head", rival_claim("pair_proxy_fashion", "effective_rank", "pair_proxy")),
-    Claim("The divergence of the noise that trained weights bear, a PAC-Bayes flatness, correlates with test accuracy", "ours",
-          "b3_invariance_pacbayes", divergence_claim()),
-]
+def short_markdown(table: pd.DataFrame) -> str:
+    """The ledger without the findings.
+
+    >>> print(short_markdown(pd.DataFrame([{"claim": "c", "source": "s", "chapter": "a1_question", "verdict": "v"}])))
+    |  | claim | chapter | verdict |
+    |---|---|---|---|
+    | s | c | [a1](a1_question.ipynb) | **v** |
+    """
+    lines = ["|  | claim | chapter | verdict |", "|---|---|---|---|"]
+    lines += [f"| {row.source} | {row.claim} | [{row.chapter.split('_')[0]}]({row.chapter}.ipynb) | **{row.verdict}** |"
+              for row in table.itertuples()]
+    return "\n".join(lines)
