@@ -1,8 +1,8 @@
 """The trace of the Hessian of the training loss: exact, block by block, and estimated.
 
-For a ReLU network every output is piecewise linear in each single parameter, so away from kinks the second derivative
-of the output in one parameter is zero and the trace of the Hessian is that of the Gauss-Newton matrix, whatever the loss
-and whether or not the network interpolates (our chapter a3_trace has the proof).
+For a ReLU network every output is piecewise linear in each single parameter, so away from kinks the second
+derivative of the output in one parameter is zero and the trace of the Hessian is that of the Gauss-Newton matrix,
+whatever the loss and whether or not the network interpolates (our chapter a3_trace has the proof).
 """
 
 from __future__ import annotations
@@ -44,20 +44,22 @@ def hessian_trace(networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entrop
                   max_bytes: int | None = None) -> BlockTrace:
     """Exact trace of the Hessian of the mean training loss, for every network and parameter block.
 
-    The loss is L = (1/n) sum_i l(f(x_i), y_i) with l the cross-entropy in nats, or |f - y|^2 / 2 for ``loss="square"``.
-    Its trace does not depend on the labels:
+    The loss is L = (1/n) sum_i l(f(x_i), y_i) with l the cross-entropy in nats, or |f - y|^2 / 2 for
+    ``loss="square"``. Its trace does not depend on the labels:
 
-        Tr_{W_l} = (1/n) sum_i |h_{l-1}(x_i)|^2 |J_l(x_i) S(x_i)|_F^2,     Tr_{b_l} = (1/n) sum_i |J_l(x_i) S(x_i)|_F^2,
+        Tr_{W_l} = (1/n) sum_i |h_{l-1}(x_i)|^2 |J_l(x_i) S(x_i)|_F^2,
+        Tr_{b_l} = (1/n) sum_i |J_l(x_i) S(x_i)|_F^2,
 
-    where h_{l-1} is the layer's input, J_l = (d f / d z_l)^T of shape (d_l, K) comes by backpropagation, and S S^T is the
-    Hessian of l in f: S = (I - p 1^T) diag(sqrt p) with softmax p, or S = I. At a kink (z = 0) the derivative of ReLU is
-    taken as 0.
+    where h_{l-1} is the layer's input, J_l = (d f / d z_l)^T of shape (d_l, K) comes by backpropagation, and S S^T is
+    the Hessian of l in f: S = (I - p 1^T) diag(sqrt p) with softmax p, or S = I. At a kink (z = 0) the derivative of
+    ReLU is taken as 0.
 
     Parameters
     ----------
     x : (n, d_0), shared by the networks, or (M, n, d_0).
-    max_bytes : bound on the backpropagated factors J_l S held at a time; networks and inputs are processed in chunks that
-        respect it. Default: what stays in a processor's second-level cache (2 MiB, at least 64 inputs), 256 MiB elsewhere.
+    max_bytes : bound on the backpropagated factors J_l S held at a time; networks and inputs are processed in chunks
+        that respect it. Default: what stays in the second-level cache of a processor (2 MiB a thread, at least 64
+        inputs), 256 MiB on other devices.
 
     Source: our chapter a3_trace. Raises ValueError for an unknown loss, wrong shapes or non-finite inputs.
 
@@ -84,17 +86,31 @@ def _summed_blocks(networks: MLPEnsemble, x: Tensor, loss: str) -> dict[str, Ten
     """n times the trace of every block, for n inputs x that fit in memory at once."""
     z = networks.preactivations(x)
     factor = output_factor(z[-1], loss)  # (J_l S)^T at the last layer, where J_l = I: shape (M, n, K, K)
+    energy = torch.linalg.vector_norm(factor, dim=(-2, -1)).square()  # |J_l S|_F^2, shape (M, n)
     sums = {}
     for layer in reversed(range(len(z))):
-        energy = torch.linalg.vector_norm(factor, dim=(-2, -1)).square()  # |J_l S|_F^2, shape (M, n)
         h = z[layer - 1].relu() if layer else x  # h_{l-1}
         sums[f"W{layer + 1}"] = (torch.linalg.vector_norm(h, dim=-1).square() * energy).sum(-1)
         if networks.biases is not None:
             sums[f"b{layer + 1}"] = energy.sum(-1)
         if layer:
-            factor = (factor.flatten(1, 2) @ networks.weights[layer]).unflatten(1, factor.shape[1:3])
-            factor *= h.sign()[:, :, None]  # the derivative of ReLU, 0 at a kink
+            factor, energy = _backpropagate(factor, networks.weights[layer], h.sign(), last=layer == 1)
     return sums
+
+
+def _backpropagate(factor: Tensor, weight: Tensor, slope: Tensor, last: bool) -> tuple[Tensor, Tensor]:
+    """F W D and its |.|_F^2 for F (M, n, K, d_l), W (M, d_l, d_{l-1}) and D = diag(slope), the derivative of ReLU.
+
+    At the last step only the norm is wanted. If the layer is narrow, |F W D|_F^2 = <F G, F> with the small matrix
+    G = W D W^T is cheaper than the product.
+    """
+    if last and weight.shape[1] <= 2 * factor.shape[2]:
+        pairs = (weight[:, :, None] * weight[:, None]).flatten(1, 2)  # row (a, b): W_a W_b, entry by entry
+        gram = (slope @ pairs.mT).unflatten(-1, (weight.shape[1], weight.shape[1]))
+        return factor, ((factor @ gram) * factor).sum((-2, -1))
+    factor = (factor.flatten(1, 2) @ weight).unflatten(1, factor.shape[1:3])
+    factor *= slope[:, :, None]
+    return factor, torch.linalg.vector_norm(factor, dim=(-2, -1)).square()
 
 
 def _chunk_sizes(networks: MLPEnsemble, n: int, max_bytes: int | None) -> tuple[int, int]:
@@ -103,7 +119,8 @@ def _chunk_sizes(networks: MLPEnsemble, n: int, max_bytes: int | None) -> tuple[
     per_input = outputs * max([outputs, *networks.widths[1:-1]]) * weight.element_size()
     enough = min(n, 64)  # inputs that keep a matrix product busy
     if max_bytes is None:
-        max_bytes = max(2 * 2**20, enough * per_input) if weight.device.type == "cpu" else 256 * 2**20
+        cache = 2 * 2**20 * torch.get_num_threads()
+        max_bytes = max(cache, enough * per_input) if weight.device.type == "cpu" else 256 * 2**20
     group = min(len(networks), max(1, max_bytes // (enough * per_input)))
     return group, min(n, max(1, max_bytes // (group * per_input)))
 
