@@ -1,4 +1,4 @@
-"""Command line: ``python -m flatness fetch|list|show|run``."""
+"""Command line: ``python -m flatness fetch|list|show|run|verify``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import sys
 def main(arguments: list[str] | None = None) -> int:
     """Dispatch to the command; every command has its own ``--help``."""
     from flatness import fetch
-    from flatness.experiments import runner
+    from flatness.experiments import runner, verify
 
-    commands = {"fetch": fetch.main, "list": runner.main_list, "show": runner.main_show, "run": runner.main_run}
+    commands = {"fetch": fetch.main, "list": runner.main_list, "show": runner.main_show, "run": runner.main_run,
+                "verify": verify.main}
     parser = argparse.ArgumentParser(prog="python -m flatness", description="Flat or Weak?, from the command line.",
                                      epilog="fetch: download the full image data; list: the experiments; "
-                                            "show NAME: a recorded result; run NAME: run and record an experiment")
+                                            "show NAME: a recorded result; run NAME: run and record an experiment; "
+                                            "verify: compute a sample of the recorded results again")
     parser.add_argument("command", choices=commands)
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)

@@ -1,0 +1,109 @@
+"""Recorded results, computed again: a sample of the units of every record, compared row by row.
+
+    python -m flatness verify [NAME ...] [--units 1] [--seed 0]
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from flatness import records
+from flatness.device import default_device, default_dtype
+from flatness.experiments.registry import EXPERIMENTS
+
+EXACT = 1e-6  # relative: float64 on any processor
+DERIVED = {"seconds"}  # columns that are no results
+KEYS = ("data", "n", "split", "seed", "regime", "rule", "batch", "lr", "target", "ratio", "kind", "panel", "law", "noise", "d", "cell",
+        "activation")  # columns that name a row
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows computed again beside the recorded ones: how many, the column that differs most and by how much."""
+
+    name: str
+    rows: int
+    worst: str
+    deviation: float
+    agrees: bool
+    about: str
+
+
+def verify(name: str, *, units: int = 1, seed: int = 0, device: str | None = None, folder: Path = records.RESULTS) -> Comparison:
+    """Compute ``units`` randomly chosen units of a recorded experiment again and compare every common column.
+
+    Columns of whole numbers, words and float64 results must agree to a relative 1e-6. Networks trained in float32 are chaotic in
+    the last bit: there the mean of every column over the rows may differ by four standard errors. Raises ValueError for an
+    unknown name and RecordError if nothing is recorded.
+    """
+    if name not in EXPERIMENTS:
+        raise ValueError(f"experiment: expected one of {', '.join(EXPERIMENTS)}, got {name!r}")
+    experiment = EXPERIMENTS[name]
+    config = experiment.scales["paper"]
+    record = records.load_record(name, config, folder)
+    chosen = default_device(device)
+    every = experiment.units(config)
+    picked = np.random.default_rng(seed).permutation(len(every))[:units]
+    again = pd.concat([experiment.compute(config, chosen, default_dtype(chosen), **every[i]) for i in sorted(picked)], ignore_index=True)
+    return compare(name, again, record.table, single=getattr(config, "precision", "float64") == "float32")
+
+
+def compare(name: str, again: pd.DataFrame, recorded: pd.DataFrame, *, single: bool = False) -> Comparison:
+    """Match rows by their columns of whole numbers and words that name them, and compare the rest."""
+    common = [c for c in again if c in recorded and c not in DERIVED]
+    keys = [c for c in common if c in KEYS]
+    merged = again[common].merge(recorded[common], on=keys, suffixes=("", " recorded"), how="left", indicator=True)
+    if (merged["_merge"] != "both").any() or len(merged) != len(again):
+        missing = int((merged["_merge"] != "both").sum())
+        return Comparison(name, len(again), "rows", np.inf, False, f"{missing} of {len(again)} rows are not in the record, or not once")
+    worst, deviation = "", 0.0
+    for column in (c for c in common if c not in keys):
+        found = _distance(merged[column], merged[f"{column} recorded"], single)
+        if found > deviation or not worst:
+            worst, deviation = column, found
+    limit = 4.0 if single else EXACT
+    unit = "standard errors of the mean" if single else "relative"
+    return Comparison(name, len(again), worst, deviation, bool(deviation <= limit),
+                      f"{len(again)} rows, largest deviation {deviation:.1g} {unit}, in {worst}")
+
+
+def _distance(new: pd.Series, old: pd.Series, single: bool) -> float:
+    if not (pd.api.types.is_numeric_dtype(new) and pd.api.types.is_numeric_dtype(old)):
+        return 0.0 if (new.astype(str) == old.astype(str)).all() else np.inf
+    a, b = new.to_numpy(float), old.to_numpy(float)
+    if not (np.isfinite(a) == np.isfinite(b)).all():
+        return np.inf
+    a, b = a[np.isfinite(a)], b[np.isfinite(b)]
+    if not len(a) or (a == b).all():
+        return 0.0
+    if single:
+        error = np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / len(a)) if len(a) > 1 else abs(b).max()
+        return float(abs(a.mean() - b.mean()) / max(error, 1e-12 * abs(b).max()))
+    return float((np.abs(a - b) / np.maximum(np.abs(b), 1e-9 * np.abs(b).max())).max())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m flatness verify``: recompute a sample of what is recorded; exit 1 if something differs."""
+    parser = argparse.ArgumentParser(prog="python -m flatness verify", description=main.__doc__)
+    parser.add_argument("names", nargs="*", help="experiments (default: all that are recorded)")
+    parser.add_argument("--units", type=int, default=1, help="units of each, chosen at random (default 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of that choice")
+    parser.add_argument("--device")
+    options: Any = parser.parse_args(arguments)
+    wanted = options.names or [name for name in EXPERIMENTS if (records.RESULTS / f"{name}.json").exists()]
+    failed = 0
+    for name in tqdm(wanted, desc="verify"):
+        try:
+            found = verify(name, units=options.units, seed=options.seed, device=options.device)
+        except (ValueError, FileNotFoundError) as error:
+            parser.error(str(error))
+        failed += not found.agrees
+        tqdm.write(f"{'agrees ' if found.agrees else 'DIFFERS'}  {name}: {found.about}")
+    return int(failed > 0)

@@ -1,0 +1,52 @@
+import coin_experiment
+import numpy as np
+import pandas as pd
+import pytest
+from coin_experiment import CoinConfig
+
+from flatness import records
+from flatness.experiments import registry, runner, verify
+from flatness.experiments.verify import compare
+
+TABLE = pd.DataFrame({"data": "mnist", "seed": range(6), "value": np.linspace(1, 2, 6), "count": range(6), "seconds": 0.1, "failure": ""})
+
+
+def test_the_same_rows_in_any_order_agree():
+    again = TABLE.iloc[[4, 2]].assign(seconds=7.0, value=lambda t: t.value * (1 + 1e-9))
+    found = compare("x", again.reset_index(drop=True), TABLE)
+    assert found.agrees and found.rows == 2 and found.worst == "value" and found.deviation < 1e-6
+
+
+@pytest.mark.parametrize("change", [{"value": [1.0, 1.3]}, {"count": [0, 2]}, {"failure": ["", "x"]}, {"seed": [0, 99]},
+                                    {"value": [1.0, np.nan]}])
+def test_a_change_is_seen(change):
+    assert not compare("x", TABLE.head(2).assign(**change), TABLE).agrees
+
+
+def test_float32_is_compared_by_its_means():
+    rng = np.random.default_rng(0)
+    recorded = pd.DataFrame({"seed": range(20), "value": rng.normal(5, 1, 20)})
+    again = recorded.assign(value=rng.normal(5, 1, 20))
+    assert compare("x", again, recorded, single=True).agrees and not compare("x", again, recorded).agrees
+    assert not compare("x", again.assign(value=again.value + 3), recorded, single=True).agrees
+
+
+def test_a_recorded_experiment_is_computed_again(tmp_path, monkeypatch, capsys):
+    coin = registry.Experiment("coins", coin_experiment, {"paper": CoinConfig(units=4, seconds=0)})
+    monkeypatch.setitem(registry.EXPERIMENTS, "pair_proxy_mnist", coin)
+    monkeypatch.setattr(coin_experiment, "compute", _seeded(coin_experiment.compute))
+    runner.run_and_record("pair_proxy_mnist", device="cpu", folder=tmp_path, workers=1, progress=False)
+    found = verify.verify("pair_proxy_mnist", units=2, device="cpu", folder=tmp_path)
+    assert found.agrees and found.rows == 10
+    with pytest.raises(records.RecordError):
+        verify.verify("pair_proxy_mnist", folder=tmp_path / "empty")
+    with pytest.raises(SystemExit):
+        verify.main(["no_such"])
+    assert "experiment: expected one of" in capsys.readouterr().err
+
+
+def _seeded(compute):
+    def with_seeds(config, device, dtype, *, number):
+        table = compute(config, device, dtype, number=number)
+        return table.assign(seed=[10 * number + i for i in range(len(table))])
+    return with_seeds
