@@ -2,7 +2,7 @@
 
     python -m benchmarks                      all of them, about a quarter of an hour
     python -m benchmarks trace training       these two
-    python -m benchmarks --record             and record; rows of scripts that were not run this time stay as they were
+    python -m benchmarks --record             and record; scripts that were not run this time keep their rows
 
 trace_peers needs three packages that nothing else does:  pip install -e ".[benchmarks]"
 """
@@ -62,28 +62,44 @@ def record(reports: dict[str, Report], origins: dict[str, dict], folder: Path) -
         summary[script] = {"provenance": origins[script], "details": report.details}
     table = pd.concat([table for table in tables if len(table)], ignore_index=True)
     order = {script: number for number, script in enumerate(SCRIPTS)}
-    table = table.sort_values("script", key=lambda column: column.map(order), kind="stable", ignore_index=True)
-    return records.save_record("performance", {"scripts": list(SCRIPTS)}, table, summary, list(origins.values())[-1], folder)
+    table = table.sort_values(
+        "script", key=lambda column: column.map(order), kind="stable", ignore_index=True
+    )
+    return records.save_record(
+        "performance", {"scripts": list(SCRIPTS)}, table, summary, list(origins.values())[-1], folder
+    )
 
 
 def main() -> None:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=f"among {', '.join(SCRIPTS)} (default: all)")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "scripts", nargs="*", metavar="SCRIPT", help=f"among {', '.join(SCRIPTS)} (default: all)"
+    )
     parser.add_argument("--record", action="store_true", help="write results/performance.json")
     parser.add_argument("--folder", type=Path, default=records.RESULTS, help="where the record goes")
     options = parser.parse_args()
     unknown = [script for script in options.scripts if script not in SCRIPTS]
     if unknown:
         parser.error(f"SCRIPT: expected some of {', '.join(SCRIPTS)}, got {', '.join(unknown)}")
-    print(f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}", flush=True)
+    print(
+        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s), torch {torch.__version__}",
+        flush=True,
+    )
     for script in options.scripts or SCRIPTS:
         print(f"== benchmarks.{script}", flush=True)
         start = time.perf_counter()
-        report = importlib.import_module(f"benchmarks.{script}").main(SCRIPTS[script] if options.record else [])
+        report = importlib.import_module(f"benchmarks.{script}").main(
+            SCRIPTS[script] if options.record else []
+        )
         if options.record and report.rows:  # each as soon as it is there
-            path = record({script: report}, {script: provenance(time.perf_counter() - start)}, options.folder)
+            path = record(
+                {script: report}, {script: provenance(time.perf_counter() - start)}, options.folder
+            )
             print(f"recorded in {path}", flush=True)
 
 

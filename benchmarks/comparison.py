@@ -1,4 +1,4 @@
-"""What every benchmark hands back, and how two ways of computing the same thing are timed against each other."""
+"""What every benchmark hands back, and how two ways of computing the same thing are timed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: ``ratio`` is the median over ``repetitions`` of peer / ours, both timed in the same run.
+    """One comparison: ``ratio`` is the median over ``repetitions`` of peer / ours, timed in the same run.
 
-    ``goal`` is the least ratio wanted (NaN: none). With ``at_most`` the ratio is ours / peer and the goal its largest
-    value. ``agreement`` says in words how the answers were compared, ``agree`` whether they are the same. Seconds are
-    medians.
+    ``goal`` is the least ratio wanted (NaN: none). With ``at_most`` the ratio is ours / peer and the goal its
+    largest value. ``agreement`` says in words how the answers were compared, ``agree`` whether they are the
+    same. Seconds are medians.
     """
 
     comparison: str
@@ -37,8 +37,11 @@ class Row:
 
     def __str__(self) -> str:
         goal = f" (goal: {self.wanted})" if self.wanted else ""
-        return (f"{self.comparison}\n  {self.ours}: {self.ours_seconds:.3g} s; {self.peer}: {self.peer_seconds:.3g} s\n"
-                f"  ratio {self.ratio:.3g}{goal}; {self.agreement}: {'yes' if self.agree else 'NO'}")
+        return (
+            f"{self.comparison}\n"
+            f"  {self.ours}: {self.ours_seconds:.3g} s; {self.peer}: {self.peer_seconds:.3g} s\n"
+            f"  ratio {self.ratio:.3g}{goal}; {self.agreement}: {'yes' if self.agree else 'NO'}"
+        )
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,13 @@ class Report:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-def alternate(ours: Callable[[], Any], peer: Callable[[], Any], repetitions: int,
-              at_most: bool = False) -> tuple[dict[str, Any], Any, Any]:
-    """Time both in turn, the order swapped each time, after one call of each: (entries of a Row, answer, answer).
+def alternate(
+    ours: Callable[[], Any], peer: Callable[[], Any], repetitions: int, at_most: bool = False
+) -> tuple[dict[str, Any], Any, Any]:
+    """Time both in turn, the order swapped each time, after one call of each.
 
-    The ratio is the median of the ratios of neighbours, so that whatever else the machine does falls on both.
+    Returns the timing entries of a Row and the two answers. The ratio is the median of the ratios of
+    neighbours, so that whatever else the machine does falls on both.
     """
     answers, seconds = (ours(), peer()), ([], [])
     for repetition in range(repetitions):
@@ -62,8 +67,13 @@ def alternate(ours: Callable[[], Any], peer: Callable[[], Any], repetitions: int
             (ours, peer)[side]()
             seconds[side].append(time.perf_counter() - start)
     ratios = [(a / b if at_most else b / a) for a, b in zip(*seconds, strict=True)]
-    timing = {"ours_seconds": statistics.median(seconds[0]), "peer_seconds": statistics.median(seconds[1]),
-              "ratio": statistics.median(ratios), "repetitions": repetitions, "at_most": at_most}
+    timing = {
+        "ours_seconds": statistics.median(seconds[0]),
+        "peer_seconds": statistics.median(seconds[1]),
+        "ratio": statistics.median(ratios),
+        "repetitions": repetitions,
+        "at_most": at_most,
+    }
     return timing, *answers
 
 

@@ -1,28 +1,22 @@
 """The certified pair proxy against one linear program from scratch per pair, in one run.
 
-    python -m benchmarks.feasibility                      100 networks, all pairs; baseline and agreement on a sample
-    python -m benchmarks.feasibility --scaling            also time against n, probes, feature width and classes
-    python -m benchmarks.feasibility --networks 4 --checked 4 --sample 20          a quick look
-    python -m benchmarks.feasibility --record FILE.json   also write the numbers
+    python -m benchmarks.feasibility                  100 networks, all pairs; the baseline on a sample
+    python -m benchmarks.feasibility --scaling        also time against n, probes, feature width and classes
+    python -m benchmarks.feasibility --networks 4 --checked 4 --sample 20      a quick look
 
 Baseline: ``scipy.optimize.linprog(method="highs")`` on every row of the system at margin 1, as the author of
 Paper B does. Where its verdict differs from ours, rational arithmetic decides.
 """
 
 import argparse
-import json
-import os
-import platform
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linprog
 
+from benchmarks.comparison import Report, Row, show
 from flatness.certificates import certified_system, exact_farkas, exact_witness, verify
-from flatness.feasibility import pair_verdicts, pair_verdicts_ensemble
+from flatness.feasibility import UNDECIDED, pair_verdicts, pair_verdicts_ensemble
 from flatness.images import load
 from flatness.networks import MLPEnsemble
 from flatness.training import SGD, order_generators, train
@@ -51,12 +45,16 @@ def baseline(features, labels, probes, probe, label, num_classes=10) -> tuple[in
     rows[m, rival] -= points[number]
     rows = rows.reshape(len(number), -1)
     bound = -np.ones(len(rows))
-    status = linprog(np.zeros(rows.shape[1]), A_ub=-rows, b_ub=bound, bounds=(None, None), method="highs").status
+    status = linprog(
+        np.zeros(rows.shape[1]), A_ub=-rows, b_ub=bound, bounds=(None, None), method="highs"
+    ).status
     return status, time.perf_counter() - start
 
 
 def settle(found, features, labels, probes, probe, label, num_classes=10) -> bool:
     """Whether our verdict on a pair holds in rational arithmetic."""
+    if found.verdict[probe, label] == UNDECIDED:
+        return False
     points, targets = certified_system(features, labels, probes, probe, label)
     if found.verdict[probe, label] == 1:
         return exact_witness(found.witnesses[found.witness_of[probe, label]], points, targets)
@@ -71,11 +69,19 @@ def compare(networks: int, checked: int, sample: int, workers: int | None) -> di
     ensemble = pair_verdicts_ensemble(features, labels, probes, 10, workers=workers)
     ours = time.perf_counter() - start
     pairs = sum(net.verdict.size for net in ensemble.networks if net is not None)
-    checks = [verify(net, features[m], labels, probes[m]) for m, net in enumerate(ensemble.networks) if net is not None]
+    checks = [
+        verify(net, features[m], labels, probes[m])
+        for m, net in enumerate(ensemble.networks)
+        if net is not None
+    ]
 
     rng = np.random.default_rng(0)
     seconds, in_process, agreed, differing, ours_right = [], [], 0, [], 0
-    chosen = [m for m in np.linspace(0, networks - 1, checked).round().astype(int) if ensemble.networks[m] is not None]
+    chosen = [
+        m
+        for m in np.linspace(0, networks - 1, checked).round().astype(int)
+        if ensemble.networks[m] is not None
+    ]
     for m in chosen:
         net = ensemble.networks[m]
         start = time.perf_counter()
@@ -98,6 +104,7 @@ def compare(networks: int, checked: int, sample: int, workers: int | None) -> di
     ]
     return {
         "networks": networks,
+        "checked": len(chosen),
         "pairs": pairs,
         "undecided": int(ensemble.undecided.sum()),
         "failed_certificates": sum(check.failed for check in checks),
@@ -138,43 +145,83 @@ def scaling(networks: int = 3) -> list[dict]:
             found = pair_verdicts(features[m], labels, probes[m], case["classes"])
             spent.append(time.perf_counter() - start)
             counts.append([found.pair_proxy / found.verdict.size, found.undecided])
-        start = [baseline(features[0], labels, probes[0], p, p % case["classes"], case["classes"])[1] for p in range(5)]
+        scratch = [
+            baseline(features[0], labels, probes[0], p, p % case["classes"], case["classes"])[1]
+            for p in range(5)
+        ]
         row = case | {"seconds": float(np.median(spent)), "feasible": float(np.mean(counts, axis=0)[0])}
-        row |= {"undecided": int(np.sum(counts, axis=0)[1]), "baseline_ms_per_pair": 1e3 * float(np.median(start))}
+        row |= {
+            "undecided": int(np.sum(counts, axis=0)[1]),
+            "baseline_ms_per_pair": 1e3 * float(np.median(scratch)),
+        }
         table.append(row)
         per_pair = 1e3 * row["seconds"] / (case["probes"] * case["classes"])
-        print(f"  {case}: {row['seconds']:.2f} s a network, {per_pair:.2f} ms a pair (baseline "
-              f"{row['baseline_ms_per_pair']:.0f} ms), {row['undecided']} undecided", flush=True)
+        print(
+            f"  {case}: {row['seconds']:.2f} s a network, {per_pair:.2f} ms a pair (baseline "
+            f"{row['baseline_ms_per_pair']:.0f} ms), {row['undecided']} undecided",
+            flush=True,
+        )
     return table
 
 
-def main() -> None:
-    """Print the comparison; see the module's documentation for the options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def rows_of(result: dict) -> list[Row]:
+    """The comparison as rows: all pairs on all cores, and one process against one process."""
+    sampled = result["baseline_pairs"]
+    shared = {
+        "agreement": f"same verdict on {result['agreed']} of {sampled} pairs; none of ours undecided, none refuted exactly",
+        "agree": result["agreed"] + result["differing_where_ours_is_exact"] == sampled
+        and result["undecided"] == 0
+        and result["failed_certificates"] == 0,
+    }
+    peer = "scipy linprog (HiGHS) from scratch, a pair at a time"
+    all_pairs = Row(
+        f"certified verdicts on {result['pairs']:,} pairs of {result['networks']} networks",
+        "flatness.feasibility.pair_verdicts_ensemble, all cores",
+        f"{peer}, from {sampled:,} pairs",
+        result["seconds_all_pairs"],
+        60 * result["baseline_minutes_all_pairs"],
+        result["ratio"],
+        1,
+        goal=40.0,
+        **shared,
+    )
+    one = Row(
+        "certified verdicts on the 1000 pairs of a network",
+        "flatness.feasibility.pair_verdicts, one process",
+        peer,
+        result["seconds_per_network_one_process"],
+        result["baseline_milliseconds_per_pair"],
+        result["ratio_one_process"],
+        result["checked"],
+        **shared,
+    )
+    return [all_pairs, one]
+
+
+def main(arguments: list[str] | None = None) -> Report:
+    """Print the comparison and return it; see the module's documentation for the options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--networks", type=int, default=100)
     parser.add_argument("--checked", type=int, default=20, help="networks on which the baseline runs")
     parser.add_argument("--sample", type=int, default=250, help="pairs of each that the baseline solves")
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--scaling", action="store_true")
-    parser.add_argument("--record", type=Path, default=None)
-    options = parser.parse_args()
-    result = compare(options.networks, min(options.checked, options.networks), options.sample, options.workers)
-    print(f"{result['pairs']} pairs in {result['seconds_all_pairs']:.1f} s, {result['undecided']} undecided, "
-          f"{result['failed_certificates']} certificates failed their check")
-    print(f"  {result['refutations_exact']} of {result['refutations']} refutations hold in rational arithmetic")
-    print(f"baseline: {result['baseline_milliseconds_per_pair']:.1f} ms a pair on {result['baseline_pairs']} pairs, "
-          f"{result['baseline_minutes_all_pairs']:.0f} minutes for all")
-    print(f"ratio: {result['ratio']:.0f} (one process each: {result['ratio_one_process']:.0f})")
-    print(f"agreement: {result['agreed']} of {result['baseline_pairs']}; of {len(result['differing'])} that differ, "
-          f"{result['differing_where_ours_is_exact']} of our verdicts hold in rational arithmetic")
+    options = parser.parse_args(arguments)
+    result = compare(
+        options.networks, min(options.checked, options.networks), options.sample, options.workers
+    )
+    rows = rows_of(result)
+    show(rows)
+    print(
+        f"{result['refutations_exact']} of {result['refutations']} refutations hold in rational arithmetic; "
+        f"{result['failed_certificates']} certificates failed their check"
+    )
     if options.scaling:
         print("scaling, one process:")
         result["scaling"] = scaling()
-    if options.record:
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
-        machine |= {name: version(name) for name in ("numpy", "scipy", "highspy")}
-        result["provenance"] = machine | {"date": datetime.now(UTC).strftime("%Y-%m-%d")}
-        options.record.write_text(json.dumps(result, indent=1) + "\n")
+    return Report(rows, result)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m benchmarks.trace
 
-A forward pass is ``networks(x)`` on all inputs at once, the cheapest thing one can do with them. For the peers'
+A forward pass is ``networks(x)`` on all inputs at once, the cheapest thing one can do with them. For other
 packages see ``benchmarks.trace_peers``.
 """
 
@@ -46,17 +46,27 @@ def hundred_networks() -> tuple[MLPEnsemble, torch.Tensor, torch.Tensor]:
     return train_networks(PairProxyConfig(), split).networks, split.train.x, split.train.y
 
 
-def in_forward_passes(name: str, networks: MLPEnsemble, x: torch.Tensor, dtype: torch.dtype, goal: float, repetitions: int) -> Row:
+def in_forward_passes(
+    name: str, networks: MLPEnsemble, x: torch.Tensor, dtype: torch.dtype, goal: float, repetitions: int
+) -> Row:
     """Time of the exact trace over that of a forward pass; the answer against the one in double precision."""
     same, inputs = networks.to(dtype=dtype), x.to(dtype)
-    timing, ours, _ = alternate(lambda: hessian_trace(same, inputs).total, lambda: same(inputs), repetitions, at_most=True)
+    timing, ours, _ = alternate(
+        lambda: hessian_trace(same, inputs).total, lambda: same(inputs), repetitions, at_most=True
+    )
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
     largest = (2**30, "at once") if dtype == torch.float64 else (None, "in float64")
     double = hessian_trace(same.to(dtype=torch.float64), inputs.double(), max_bytes=largest[0]).total
     error = (ours / double - 1).abs().max().item()
-    return Row(f"exact trace of {name}, {str(dtype).removeprefix('torch.')}", "flatness.curvature.hessian_trace",
-               "one forward pass", **timing, agreement=f"same trace to {tolerance:g} when computed {largest[1]}",
-               agree=error < tolerance, goal=goal)
+    return Row(
+        f"exact trace of {name}, {str(dtype).removeprefix('torch.')}",
+        "flatness.curvature.hessian_trace",
+        "one forward pass",
+        **timing,
+        agreement=f"same trace to {tolerance:g} when computed {largest[1]}",
+        agree=error < tolerance,
+        goal=goal,
+    )
 
 
 def main(arguments: list[str] | None = None) -> Report:
@@ -67,20 +77,41 @@ def main(arguments: list[str] | None = None) -> Report:
     for dtype in (torch.float32, torch.float64):
         rows.append(in_forward_passes("one net 784-256-128-10 on 2000 images", network, x, dtype, 4.0, 31))
     for dtype in (torch.float32, torch.float64):
-        rows.append(in_forward_passes("100 nets 784-64-8-10 on 250 images", many, images, dtype, float("nan"), 11))
+        rows.append(
+            in_forward_passes("100 nets 784-64-8-10 on 250 images", many, images, dtype, float("nan"), 11)
+        )
     generator = torch.Generator().manual_seed(0)
     timing, exact, estimate = alternate(
         lambda: hessian_trace(many, images).total,
-        lambda: hutchinson_trace(many, images, labels, probes=30, generator=generator), 3)
+        lambda: hutchinson_trace(many, images, labels, probes=30, generator=generator),
+        3,
+    )
     outside = ((estimate.estimate - exact).abs() > 4 * estimate.standard_error).double().mean().item()
     median = ((estimate.estimate - exact) / exact).abs().median().item()
-    rows.append(Row("trace of 100 nets 784-64-8-10 on 250 images, float64", "exact", "our Hutchinson estimate, 30 probes", **timing,
-                    agreement="exact value within 4 standard errors for 95 % of the networks", agree=outside <= 0.05))
-    peak = int(subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True,
-                              env=os.environ | {"OMP_NUM_THREADS": "1"}).stdout)
+    rows.append(
+        Row(
+            "trace of 100 nets 784-64-8-10 on 250 images, float64",
+            "exact",
+            "our Hutchinson estimate, 30 probes",
+            **timing,
+            agreement="exact value within 4 standard errors for 95 % of the networks",
+            agree=outside <= 0.05,
+        )
+    )
+    peak = int(
+        subprocess.run(
+            [sys.executable, "-c", PEAK],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        ).stdout
+    )
     show(rows)
     print(f"median error of the 30-probe estimates: {median:.1%}")
-    print(f"60,000 images, float64: {peak / 1e9:.2f} GB at the peak, {60_000 * 784 * 8 / 1e9:.2f} GB of them the images")
+    print(
+        f"60,000 images, float64: {peak / 1e9:.2f} GB at the peak, the images alone {60_000 * 784 * 8 / 1e9:.2f} GB"
+    )
     return Report(rows, {"peak_bytes_60000_images": peak, "hutchinson_30_median_error": median})
 
 

@@ -1,10 +1,11 @@
 """One hundred networks as one ensemble against the same hundred trained one after another, in one run.
 
-    python -m benchmarks.training                 the 100-network MNIST experiment; the peer trains a sample of seeds
+    python -m benchmarks.training                 the 100-network MNIST experiment; the peer trains a sample
     python -m benchmarks.training --sample 100    ... all of them
 
-The peer is the usual PyTorch loop: nn.Sequential, autograd, torch.optim.SGD, float32, the same stopping rule and the same
-minibatch orders. Both sides must agree: same stopping epoch for every sampled network, test accuracies within .005.
+The peer is the usual PyTorch loop: nn.Sequential, autograd, torch.optim.SGD, float32, the same stopping rule
+and the same minibatch orders. Both sides must agree: the same stopping epoch for four in five of the sampled
+networks (single and double precision can part), test accuracies within .01.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import time
 import torch
 from torch import nn
 
+from benchmarks.comparison import Report, Row, show
 from flatness.experiments.pair_proxy import PairProxyConfig, train_networks
 from flatness.images import load
 from flatness.training import accuracy, order_generators
@@ -38,33 +40,67 @@ def peer(seed: int, split, config) -> tuple[nn.Sequential, int]:
     return model, epoch
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: list[str] | None = None) -> Report:
+    """Print the comparison and return it. Half of the peer's sample is trained before ours, half after."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sample", type=int, default=10, help="networks that the peer trains (default 10)")
-    options = parser.parse_args()
-    config, split = PairProxyConfig(), load("mnist", 250)
+    options = parser.parse_args(arguments)
+    config, data = (
+        PairProxyConfig(),
+        {dtype: load("mnist", 250, dtype=dtype) for dtype in (torch.float64, torch.float32)},
+    )
+    split = data[torch.float64]
     train_networks(PairProxyConfig(networks=2, max_epochs=10), split)  # warm-up
-    seconds = {}
-    for dtype in (torch.float64, torch.float32):
-        data = load("mnist", 250, dtype=dtype)
+    peers, trained, seconds = [], {}, {"peer": 0.0}
+    for turn in (
+        range(options.sample // 2),
+        torch.float64,
+        torch.float32,
+        range(options.sample // 2, options.sample),
+    ):
         start = time.perf_counter()
-        trained = train_networks(config, data)
-        seconds[dtype] = time.perf_counter() - start
-        if dtype == torch.float64:
-            ours, hits = trained, accuracy(trained.networks, split.test.x, split.test.y)
-    start = time.perf_counter()
-    peers = [peer(seed, split, config) for seed in range(options.sample)]
-    alone = (time.perf_counter() - start) * sum(ours.epochs.tolist()) / sum(epoch for _, epoch in peers)
+        if isinstance(turn, range):
+            peers += [peer(seed, split, config) for seed in turn]
+            seconds["peer"] += time.perf_counter() - start
+        else:
+            trained[turn] = train_networks(config, data[turn])
+            seconds[turn] = time.perf_counter() - start
+    ours = trained[torch.float64]
+    hits = accuracy(ours.networks, split.test.x, split.test.y)
+    alone = seconds["peer"] * sum(ours.epochs.tolist()) / sum(epoch for _, epoch in peers)
     same = sum(epoch == ours.epochs[seed] for seed, (_, epoch) in enumerate(peers))
     with torch.no_grad():
-        gaps = [abs((model(split.test.x.float()).argmax(-1) == split.test.y).double().mean().item() - hits[seed].item())
-                for seed, (model, _) in enumerate(peers)]
-    print(f"100 networks 784-64-8-10 on 250 images, {torch.get_num_threads()} threads")
-    print(f"one ensemble, float64: {seconds[torch.float64]:.1f} s; float32: {seconds[torch.float32]:.1f} s")
-    print(f"one after another, float32 (from {options.sample} networks, by epochs): {alone:.1f} s")
-    print(f"ratio: {alone / seconds[torch.float64]:.1f} (float64 ensemble), {alone / seconds[torch.float32]:.1f} (float32 ensemble)")
-    print(f"agreement: same stopping epoch {same} of {options.sample}, largest gap in test accuracy {max(gaps):.4f}")
-    assert same >= 0.8 * options.sample and max(gaps) < 0.01
+        gaps = [
+            abs(
+                (model(split.test.x.float()).argmax(-1) == split.test.y).double().mean().item()
+                - hits[seed].item()
+            )
+            for seed, (model, _) in enumerate(peers)
+        ]
+    agreement = (
+        f"same stopping epoch for {same} of {options.sample}, test accuracies within {max(gaps):.4f}"
+    )
+    rows = [
+        Row(
+            f"train 100 nets 784-64-8-10 on 250 images, {str(dtype).removeprefix('torch.')}",
+            "one ensemble, flatness.training.train",
+            f"PyTorch, one after another, float32, from {options.sample} nets by epochs",
+            seconds[dtype],
+            alone,
+            alone / seconds[dtype],
+            1,
+            agreement,
+            same >= 0.8 * options.sample and max(gaps) < 0.01,
+            goal=8.0,
+        )
+        for dtype in (torch.float32, torch.float64)
+    ]
+    show(rows)
+    return Report(
+        rows, {"largest_accuracy_gap": max(gaps), "same_epoch": int(same), "sample": options.sample}
+    )
 
 
 if __name__ == "__main__":
