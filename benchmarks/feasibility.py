@@ -168,7 +168,7 @@ def rows_of(result: dict) -> list[Row]:
     """The comparison as rows: all pairs on all cores, and one process against one process."""
     sampled = result["baseline_pairs"]
     shared = {
-        "agreement": f"same verdict on {result['agreed']} of {sampled} pairs; none of ours undecided, none refuted exactly",
+        "agreement": f"same verdict on {result['agreed']} of {sampled} pairs; ours exact on the others, none undecided",
         "agree": result["agreed"] + result["differing_where_ours_is_exact"] == sampled
         and result["undecided"] == 0
         and result["failed_certificates"] == 0,

@@ -17,6 +17,7 @@ Paper B; for curvlinops also that of the GGN, which it multiplies faster.
 
 import argparse
 import importlib.util
+import os
 import warnings
 
 import torch
