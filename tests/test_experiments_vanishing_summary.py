@@ -38,8 +38,9 @@ def test_gap_is_welch_and_the_published_numbers_reproduce_themselves():
         small, large = (100 * v for v in vs.split(table, n, "test_accuracy"))
         test = stats.ttest_ind(large, small, equal_var=False)
         assert (row["low"] > 0 or row["high"] < 0) == (test.pvalue < 0.05)
-        assert row[["low", "high"]].tolist() == pytest.approx(row[["published_low", "published_high"]].tolist())
-    assert gaps.loc[60000, "published_low"] < 0 < gaps.loc[24000, "published_low"]  # the gap is visible at 24,000
+        theirs = row[["published_low", "published_high"]].tolist()
+        assert row[["low", "high"]].tolist() == pytest.approx(theirs)
+    assert gaps.loc[60000, "published_low"] < 0 < gaps.loc[24000, "published_low"]  # visible at 24,000
 
 
 def test_verdicts_see_a_shift():
@@ -58,12 +59,24 @@ def test_ratio_of_traces_and_diverged_networks():
     pd.testing.assert_frame_equal(vs.traces(pd.concat([table, lost])), vs.traces(table))
     row = vs.traces(table).loc[500]
     small, large = vs.split(table, 500, "trace")
-    assert row["ratio"] == pytest.approx(np.exp(np.log(small).mean() - np.log(large).mean())) and row["inside"]
+    assert row["ratio"] == pytest.approx(stats.gmean(small) / stats.gmean(large)) and row["inside"]
     assert row["low"] < row["ratio"] < row["high"]
 
 
+def test_ratio_at_equal_loss_finds_the_regime_and_the_power():
+    rng, table = np.random.default_rng(3), table_like_the_paper((500,))
+    small = (table["regime"] == "small").to_numpy()
+    table["train_loss"] = np.where(small, 0.04, 0.02) * np.exp(0.2 * rng.standard_normal(50))
+    noise = np.exp(0.01 * rng.standard_normal(50))
+    table["trace"] = np.where(small, 1.5, 1.0) * table["train_loss"] ** 0.7 * noise
+    ratio, power = vs.ratio_at_equal_loss(table, 500)
+    assert ratio.holds(1.5) and ratio.high - ratio.low < 0.05
+    assert power.holds(0.7) and power.high - power.low < 0.05
+    assert vs.traces(table).loc[500, "ratio"] > 2  # without the loss taken into account
+
+
 def test_separated_groups_correlate_without_any_relation_inside():
-    """Two groups apart in both measures: rho over both is near the formula, and inside the groups near zero."""
+    """Two groups apart in both measures: rho over both is near the formula, and inside them near zero."""
     found = []
     for seed in range(40):
         table = table_like_the_paper((6000,), seed=seed)
@@ -93,7 +106,8 @@ def test_correlation_table_leaves_out_what_cannot_be_said():
 def test_summary_is_json_and_the_figure_draws_both():
     table = table_like_the_paper((500, 2000))
     summary = json.loads(json.dumps(vs.summarise(table), default=lambda v: v.item()))
-    assert set(summary) == {"counts", "correlations", "gaps", "traces"} and list(summary["gaps"]) == ["500", "2000"]
+    assert set(summary) == {"counts", "correlations", "gaps", "traces"}
+    assert list(summary["gaps"]) == ["500", "2000"]
     assert summary["counts"]["500"] == {"diverged": 0, "not_fitted": 0}
     axes = vs.gap_figure(vs.accuracy_gaps(table))
     assert axes.get_legend_handles_labels()[1] == ["published", "ours"]

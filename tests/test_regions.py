@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from flatness import regions
 from flatness.language import language, vocabulary, weakness
 from flatness.networks import MLPEnsemble
-from flatness.regions import (activation_patterns, class_counts, distinct_patterns, free_parameters, layer_patterns,
-                              pack_bits, region_counts, region_ids, region_language, region_weakness,
-                              unseen_only_regions)
+from flatness.regions import (activation_patterns, class_counts, distinct_patterns, free_parameters,
+                              layer_patterns, pack_bits, region_counts, region_ids, region_language,
+                              region_weakness, unseen_only_regions)
 from flatness.rescaling import rescale_neurons
 
 repeatable = settings(deadline=None, derandomize=True, max_examples=40)

@@ -1,6 +1,6 @@
 """The numbers that Paper B prints, for putting ours beside them. Data only, nothing here is computed.
 
-Source: M. T. Bennett, arXiv:2605.05209 (2026); the section is named at each table. A pair (rho, p) is Spearman's
+Source: M. T. Bennett, arXiv:2605.05209 (2026); the section is named at each table. A pair (rho, p) is a rank
 correlation with test accuracy over networks and its two-sided p-value. Accuracies are fractions of the 10,000
 test images unless a name says per cent. Regimes are called "small" and "large" after their batch size.
 """

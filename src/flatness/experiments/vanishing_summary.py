@@ -1,7 +1,7 @@
 """What the table of `flatness.experiments.vanishing` says, beside the numbers of Paper B.
 
-A row of the table is a network: ``n`` training images, ``regime`` ("small" or "large" batch), the test accuracy,
-the trace and the other measures. Differences are large minus small. Intervals have level 95 %; networks that
+A row of the table is a network: ``n`` training images, ``regime`` ("small" or "large" batch), test accuracy,
+trace and the other measures. Differences are large minus small. Intervals have level 95 %; networks that
 diverged are left out and counted.
 """
 
@@ -100,7 +100,7 @@ def welch_from_summaries(*groups: tuple[float, float, int], signs: Sequence[int]
 
 
 def published_gap(n: int) -> Estimate:
-    """The published difference in points, with the Welch interval that its printed standard deviations give."""
+    """The published difference in points, with the Welch interval from its printed standard deviations."""
     small, large = (published.VANISHING_ACCURACY[n][regime] for regime in REGIMES)
     size = published.VANISHING_NETWORKS
     percent = [(100 * mean, 100 * sd, size) for mean, sd in (small, large)]
@@ -149,8 +149,8 @@ def accuracy_gaps(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def traces(table: pd.DataFrame, column: str = "trace") -> pd.DataFrame:
-    """One row per size: mean of ``column`` in each regime beside the published mean, the ratio of geometric means
-    small / large with its interval (Welch, on logarithms), and whether that holds the published ratio."""
+    """One row per size: mean of ``column`` in each regime beside the published one, the ratio of geometric
+    means small / large with its interval (Welch, on logarithms), and whether that holds the published ratio."""
     rows = {}
     for n in sorted(table["n"].unique()):
         small, large = split(table, n, column)
@@ -164,8 +164,27 @@ def traces(table: pd.DataFrame, column: str = "trace") -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("n")
 
 
+def ratio_at_equal_loss(table: pd.DataFrame, n: int, column: str = "trace") -> tuple[Estimate, Estimate]:
+    """Ratio small / large of ``column`` at equal training loss, and the power of the loss that it goes with.
+
+    Least squares of log(column) on a constant, the regime and log(training loss), Student's interval of the
+    regime's coefficient (exponentiated) and of the slope. Both regimes share the slope: an assumption.
+    """
+    (small, large), losses = split(table, n, column), split(table, n, "train_loss")
+    regime, loss = np.repeat([1.0, 0.0], [len(small), len(large)]), np.log(np.concatenate(losses))
+    design = np.stack([np.ones_like(loss), regime, loss], 1)
+    target = np.log(np.concatenate([small, large]))
+    inverse = np.linalg.inv(design.T @ design)
+    fit = inverse @ design.T @ target
+    freedom = len(target) - 3
+    variance = ((target - design @ fit) ** 2).sum() / freedom
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(variance * np.diag(inverse))
+    ends = np.stack([fit, fit - half, fit + half], 1)
+    return Estimate(*np.exp(ends[1]).tolist()), Estimate(*ends[2].tolist())
+
+
 def pooled(table: pd.DataFrame, n: int, measure: str) -> Estimate | None:
-    """rho of a measure with test accuracy over the networks of both regimes, as the paper reports it, with its
+    """rho of a measure with test accuracy over the networks of both regimes, as the paper has it, with its
     bootstrap interval (Fisher's below 20 networks); None below 10 networks or for a constant measure."""
     values, outcome = (np.concatenate(split(table, n, column)) for column in (measure, "test_accuracy"))
     if len(values) < FEWEST or np.ptp(values) == 0:
@@ -201,7 +220,7 @@ def separation(size: int) -> float:
 
 
 def correlations(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per size and measure: published rho, ours over both regimes and inside them, and the verdict."""
+    """One row per size and measure: published rho, ours over both regimes and inside them, the verdict."""
     rows = {}
     for n in sorted(table["n"].unique()):
         for measure, label in MEASURES.items():
@@ -241,7 +260,8 @@ def summarise(table: pd.DataFrame) -> dict[str, Any]:
         return [v.value, v.low, v.high] if isinstance(v, Estimate) else None if v is None or v != v else v
 
     counts = {str(n): {"diverged": int(part["diverged"].sum()),
-                       "not_fitted": int((part["train_accuracy"] < 1).sum())} for n, part in table.groupby("n")}
+                       "not_fitted": int((part["train_accuracy"] < 1).sum())}
+              for n, part in table.groupby("n")}
     rho = {str(n): {} for n in table["n"].unique()}
     for (n, label), row in correlations(table).iterrows():
         rho[str(n)][label] = {name: plain(value) for name, value in row.items()}
@@ -252,8 +272,8 @@ def summarise(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def gap_figure(gaps: pd.DataFrame) -> Axes:
-    """The advantage of the large batch against n: published at all six sizes, ours where there is one, with 95 %
-    intervals."""
+    """The advantage of the large batch against n, with 95 % intervals: published at all six sizes, ours where
+    there is one."""
     _, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
     sizes = list(published.VANISHING)
     theirs = pd.DataFrame([vars(published_gap(n)) for n in sizes], index=sizes)
@@ -261,8 +281,8 @@ def gap_figure(gaps: pd.DataFrame) -> Axes:
     for rows, shift, colour, style, label in ((theirs, 0.96, ORANGE, "D-", "published"),
                                               (ours, 1.04, BLUE, "o-", "ours")):
         ends = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
-        axes.errorbar(rows.index * shift, rows["value"], yerr=ends, fmt=style, color=colour, mfc="white", lw=1,
-                      capsize=3, label=label)
+        axes.errorbar(rows.index * shift, rows["value"], yerr=ends, fmt=style, color=colour, mfc="white",
+                      lw=1, capsize=3, label=label)
     axes.axhline(0, color=GREY, lw=0.8)
     axes.set(xscale="log", xlabel="training images n", ylabel="large minus small batch (points)")
     axes.set_xticks(sizes, [f"{n:,}" for n in sizes])
