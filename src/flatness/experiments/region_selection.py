@@ -87,8 +87,8 @@ def compute(config: RegionSelectionConfig, device: torch.device, dtype: torch.dt
 
 
 def measure(trained: Trained, points: Points, test: Points, first: Tensor, second: Tensor) -> dict[str, Any]:
-    """The columns of the table, one entry per network; ``first`` and ``second`` are the packed patterns of both
-    hidden layers on the unseen images. A diverged network's measures are NaN, and its counts 0."""
+    """The columns of the table, one entry per network; ``first`` and ``second`` are the packed patterns of
+    both hidden layers on the unseen images. A diverged network's measures are NaN, and its counts 0."""
     networks = trained.networks
     own, features = layer_patterns(networks, points.x, (1,))[0], networks.features(points.x)
     seen, new = region_counts(own, second)
@@ -117,8 +117,8 @@ def usable(table: pd.DataFrame) -> pd.DataFrame:
 
 def correlations(table: pd.DataFrame, measures: Iterable[str] = tuple(MEASURES),
                  resamples: int = 2000) -> dict[str, ranks.RankCorrelation]:
-    """Rank correlation of each measure (by default the seven) with test accuracy, with its intervals, over the
-    networks that did not diverge."""
+    """Rank correlation of each measure (by default the seven) with test accuracy, with its intervals, over
+    the networks that did not diverge."""
     table = usable(table)
     outcome = table["test_accuracy"]
     return {m: ranks.spearman(table[m], outcome, seed=0, resamples=resamples) for m in measures}

@@ -150,7 +150,7 @@ def accuracy_gaps(table: pd.DataFrame) -> pd.DataFrame:
 
 def traces(table: pd.DataFrame, column: str = "trace") -> pd.DataFrame:
     """One row per size: mean of ``column`` in each regime beside the published one, the ratio of geometric
-    means small / large with its interval (Welch, on logarithms), and whether that holds the published ratio."""
+    means small / large with its interval (Welch, on logarithms), and whether that holds the published one."""
     rows = {}
     for n in sorted(table["n"].unique()):
         small, large = split(table, n, column)
