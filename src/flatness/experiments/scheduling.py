@@ -86,7 +86,7 @@ def _on_dask(jobs: dict[int, Job], address: str) -> Iterator[tuple[int, Any, flo
         from distributed import Client, as_completed
     except ImportError:
         raise ImportError("dask: the package distributed is needed (pip install 'flatness[dask]')") from None
-    with Client(address, timeout=10, set_as_default=False) as client:
+    with Client(address, timeout=10, set_as_default=False) as client, client.as_current():
         running = {client.submit(timed, *job, retries=PATIENCE - 1, pure=False): number for number, job in jobs.items()}
         for future in as_completed(list(running)):
             yield running[future], *future.result()
