@@ -128,27 +128,25 @@ def as_written(app: Sphinx, what: str, name: str, thing: object, options: object
     Paragraphs stay paragraphs with their special characters escaped, `code` stays code, titles underlined by dashes
     become bold lines, examples stay examples, and what is indented keeps its line breaks.
     """
-    out, block = [], []
+    out, block, pages = [], [], app.env.found_docs
 
     def flush():
-        text, block[:] = [line for line in block], []
+        text, block[:] = list(block), []
         if not text:
             return
         if text[0].lstrip().startswith(">>>"):
             out.extend([*inspect.cleandoc("\n".join(text)).splitlines(), ""])
-        elif text[0].startswith(" "):
-            out.extend(["| " + "\u00a0" * (len(line) - len(line.lstrip())) + _escape(line.strip()) for line in text] + [""])
-        elif any(line.startswith(" ") for line in text):  # a list of parameters, or a paragraph that runs on
-            out.extend(["| " + "\u00a0" * (len(line) - len(line.lstrip())) + _escape(line.strip()) for line in text] + [""])
+        elif any(line.startswith(" ") for line in text):  # a list of parameters, or a formula
+            out.extend(["| " + "\u00a0" * (len(line) - len(line.lstrip())) + _escape(line.strip(), pages) for line in text] + [""])
         else:
-            out.extend([*_escape("\n".join(text)).splitlines(), ""])
+            out.extend([*_escape("\n".join(text), pages).splitlines(), ""])
 
     previous = None
     for line in [*lines, ""]:
         if re.fullmatch(r"-{3,}", line.strip()) and previous:
             block.pop()
             flush()
-            out.extend([f"**{_escape(previous.strip())}**", ""])
+            out.extend([f"**{_escape(previous.strip(), pages)}**", ""])
         elif not line.strip():
             flush()
         else:
@@ -162,11 +160,15 @@ def as_written(app: Sphinx, what: str, name: str, thing: object, options: object
     lines[:] = out
 
 
-def _escape(text: str) -> str:
-    """Text for reStructuredText: everything literal except `code` and ``code``, which become code."""
-    parts = re.split(r"(``[^`]+``|`[^`]+`)", text)
-    return "".join("``" + part.strip("`") + "``" if part.startswith("`") and len(part) > 1 else
-                   re.sub(r"([\\*_`|<>:\[\]])", r"\\\1", part) for part in parts)
+def _escape(text: str, pages: set[str]) -> str:
+    """Text for reStructuredText: literal, except that `code` and ``code`` become code and names of chapters links."""
+    def piece(part: str) -> str:
+        if part.startswith("`") and len(part) > 1:
+            return "``" + part.strip("`") + "``"
+        return f":doc:`/book/{part}`" if part in chapters else re.sub(r"([\\*_`|<>:\[\]])", r"\\\1", part)
+
+    chapters = {page.removeprefix("book/") for page in pages if re.match(r"book/[abc]\d+_", page)}
+    return "".join(map(piece, re.split(r"(``[^`]+``|`[^`]+`|\b[abc]\d+_\w+\b)", text)))
 
 
 # ---- links in chapters

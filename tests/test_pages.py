@@ -1,0 +1,219 @@
+"""The rendered book in a real browser: what a reader sees who opens the folder without a network.
+
+Needs a rendered book (`make book`), Chromium or Chrome, and `pip install -r requirements-browser.txt`; skipped where one of them
+is missing, and on a continuous-integration server. `make pages` installs, renders and runs them.
+FLATNESS_HTML names another folder with a rendered book, FLATNESS_CHROMIUM another browser.
+"""
+
+import json
+import os
+import re
+import shutil
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+HTML = Path(os.environ.get("FLATNESS_HTML", Path(__file__).resolve().parents[1] / "_build" / "html")).resolve()
+PAGES = sorted(str(path.relative_to(HTML)) for path in HTML.rglob("*.html") if "_static" not in path.parts)
+READ = [page for page in PAGES if page.startswith("book/")]  # the rest: index of names, search, listings of the source
+CHAPTERS = [page for page in READ if not page.startswith("book/api/")]
+PHONE = {"width": 375, "height": 800}
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+BROWSER = os.environ.get("FLATNESS_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+rendered = pytest.mark.skipif(not READ, reason=f"no rendered book in {HTML}: run `make book` first")
+
+
+# ---- without a browser: links
+
+class Anchors(HTMLParser):
+    """The identifiers of one page, and what it links to and loads."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.ids, self.links = set(), []
+        self.feed((HTML / page).read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.ids.update(filter(None, (values.get("id"), values.get("name") if tag == "a" else None)))
+        if tag in ("a", "link", "img", "script", "source") and not (tag == "link" and values.get("rel") == "canonical"):
+            self.links += [(tag, url) for key in ("href", "src") if (url := values.get(key))]
+
+
+anchors = cache(Anchors)
+
+
+@rendered
+@pytest.mark.parametrize("page", PAGES or ["none"])
+def test_links_lead_somewhere(page):
+    """Every internal link reaches a file and an anchor that exist; nothing is loaded from elsewhere."""
+    broken = []
+    for tag, url in anchors(page).links:
+        if re.match(r"(https?:)?//", url):
+            if tag != "a":
+                broken.append(f"{tag} loads {url}")
+            continue
+        if url.startswith(("mailto:", "data:", "javascript:")):
+            continue
+        path, fragment = urldefrag(url)
+        path = path.partition("?")[0]  # a version that keeps browsers from caching
+        target = (HTML / page).parent.joinpath(unquote(path)).resolve() if path else HTML / page
+        if not target.is_file() or HTML not in target.parents:
+            broken.append(f"{url}: no such file")
+        elif fragment and target.suffix == ".html" and unquote(fragment) not in anchors(str(target.relative_to(HTML))).ids:
+            broken.append(f"{url}: no such place in the page")
+    assert not broken
+
+
+@rendered
+@pytest.mark.parametrize("page", CHAPTERS or ["none"])
+def test_executed_notebook_can_be_downloaded(page):
+    """Every chapter with code offers its notebook, with outputs."""
+    link = next(url for _, url in anchors(page).links if url.endswith(".ipynb"))
+    cells = json.loads((HTML / page).parent.joinpath(link).read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["execution_count"] for cell in code) and (not code or any(cell["outputs"] for cell in code))
+
+
+# ---- in the browser
+
+def why_no_browser():
+    if os.environ.get("CI"):
+        return "not on a continuous-integration server"
+    if not BROWSER:
+        return f"no browser found (looked for {', '.join(NAMES)})"
+    try:
+        import axe_playwright_python  # noqa: F401
+        import playwright  # noqa: F401
+    except ImportError as error:
+        return f"{error.name} is not installed: pip install -r requirements-browser.txt"
+    return None
+
+
+in_browser = pytest.mark.skipif(not READ or why_no_browser() is not None, reason=why_no_browser() or f"no rendered book in {HTML}")
+
+FACTS = r"""() => {
+  const hidden = node => node.parentElement.closest('script,style,noscript,pre,code,mjx-container,textarea,annotation,[hidden]');
+  const words = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walk.nextNode(); node; node = walk.nextNode()) if (!hidden(node)) words.push(node.data);
+  const outside = element => { const box = element.getBoundingClientRect();
+    return box.width && box.right > innerWidth + 1 && box.left < innerWidth; };
+  const scrolls = element => element.closest('pre,.cell_output,.highlight,mjx-container,.pst-scrollable-table-container,aside,dialog,.bd-sidebar-primary,.bd-sidebar-secondary');
+  return {
+    text: words.join(' '),
+    mathematics: document.querySelectorAll('span.math, div.math').length,
+    typeset: document.querySelectorAll('mjx-container').length,
+    refused: [...document.querySelectorAll('mjx-merror')].map(e => e.textContent),
+    alternatives: [...document.querySelectorAll('article img')].map(image => image.getAttribute('alt') || ''),
+    broken: [...document.images].filter(image => image.complete && !image.naturalWidth).map(image => image.src),
+    scroll: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    wide: [...document.querySelectorAll('article *')].filter(e => outside(e) && !scrolls(e)).slice(0, 5).map(e => e.outerHTML.slice(0, 120)),
+  }
+}"""
+FIGURES = """() => [...document.querySelectorAll('article .cell_output img')].map(image => getComputedStyle(image).backgroundColor)"""
+MODE = "mode => { document.documentElement.dataset.mode = mode; document.documentElement.dataset.theme = mode }"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else [])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def open_page(browser):
+    """url, width -> a page, opened offline; its `trouble` lists console errors, failed and outside requests."""
+    opened = []
+
+    def open_it(url, viewport=PHONE):
+        context = browser.new_context(viewport=viewport, offline=True)
+        opened.append(context)
+        page, trouble = context.new_page(), []
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: trouble.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("requestfailed", lambda request: trouble.append(f"failed: {request.url}"))
+        page.on("request", lambda request: None if request.url.startswith((HTML.as_uri(), "data:", "blob:"))
+                else trouble.append(f"leaves the folder: {request.url}"))
+        page.goto(f"{HTML.as_uri()}/{url}", wait_until="load")
+        page.evaluate("window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => 0) : 0")
+        page.trouble = trouble
+        return page
+
+    yield open_it
+    for context in opened:
+        context.close()
+
+
+@pytest.fixture(scope="session")
+def visit(open_page):
+    """The facts about a page on a phone, found once: of its text, its figures in the dark, and axe's verdicts in both modes."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    @cache
+    def facts(url):
+        page = open_page(url)
+        found = page.evaluate(FACTS)
+        found["contrast"] = []
+        for mode in ("light", "dark"):
+            page.evaluate(MODE, mode)
+            page.wait_for_timeout(200)  # colours fade over
+            if url in READ:
+                verdict = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"], "resultTypes": ["violations"]}).response
+                found["contrast"] += [f"{mode}: {rule['id']}: {node['html'][:120]}: {node['failureSummary']}"
+                                      for rule in verdict["violations"] for node in rule["nodes"]]
+        found["in the dark"] = page.evaluate(FIGURES)
+        found["trouble"] = list(page.trouble)
+        page.context.close()
+        return found
+
+    return facts
+
+
+@in_browser
+@pytest.mark.parametrize("page", [page for page in PAGES if not page.startswith("_modules") and page not in ("index.html", "search.html")] or ["none"])
+class TestPage:
+    def test_no_errors_and_nothing_from_outside(self, visit, page):
+        assert visit(page)["trouble"] == [] and visit(page)["broken"] == []
+
+    def test_mathematics_is_typeset(self, visit, page):
+        assert visit(page)["typeset"] >= visit(page)["mathematics"] and visit(page)["refused"] == []
+        assert re.findall(r"\\[a-zA-Z]{2,}|\\[([]|\$[^$\s][^$]*\$", visit(page)["text"]) == []
+
+    def test_figures_have_alternative_texts(self, visit, page):
+        assert [text for text in visit(page)["alternatives"] if len(text) < 20 or text.endswith(".png")] == []
+
+    def test_phone_does_not_scroll_sideways(self, visit, page):
+        assert visit(page)["scroll"] <= 0 and visit(page)["wide"] == []
+
+    def test_contrast_and_names_for_screen_readers(self, visit, page):
+        assert visit(page)["contrast"] == []
+
+    def test_figures_are_legible_in_the_dark(self, visit, page):
+        """The figures are drawn in dark ink on nothing or white: in dark mode they keep a white ground."""
+        assert set(visit(page)["in the dark"]) <= {"rgb(255, 255, 255)"}
+
+
+@in_browser
+@pytest.mark.parametrize(("word", "page"), [("weakness", "Weakness, counted exactly"), ("flattest", "the flattest")])
+def test_search_finds(open_page, word, page):
+    found = open_page(f"search.html?q={word}", {"width": 1200, "height": 900})
+    found.wait_for_function("() => /found|matching/i.test(document.querySelector('#search-results')?.innerText || '')")
+    titles = found.locator("#search-results li a").all_inner_texts()
+    assert any(page in title for title in titles), titles
+    assert found.trouble == []
+
+
+@in_browser
+def test_front_page_opens_from_the_folder(open_page):
+    page = open_page("index.html")
+    page.wait_for_url("**/book/index.html")
+    assert "Flat or Weak?" in page.title() and page.trouble == []
