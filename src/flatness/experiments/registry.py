@@ -80,7 +80,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         {"quick": splits.SplitsConfig(data=("mnist",), sizes=(100,), splits=1, networks=10, matched_loss=None),
          "paper": splits.SplitsConfig(data=("mnist",), sizes=(100, 500, 1000), splits=3, matched_loss=None)}),
     "probe_sets": Experiment(
-        "the pair proxy of the hundred networks on five draws of probe points (c3)", probe_sets,
+        "the pair proxy of the hundred networks on three draws of probe points (c3)", probe_sets,
         {"quick": probe_sets.ProbeSetsConfig(data=("mnist",), probe_seeds=(99, 100), networks=6), "paper": probe_sets.ProbeSetsConfig()}),
     "factorial": Experiment(
         "batch size x learning rate x stopping rule at n = 500, 2000, 6000 (c3)", factorial,
