@@ -9,12 +9,18 @@ from flatness.pooling import disattenuated, pooled_coefficients, pooled_rho, ran
 
 
 def test_pooled_rho_is_the_t_interval_on_fishers_scale():
-    rhos = [0.1, 0.3, 0.35, 0.2]
+    rhos = [0.1, 0.4, 0.45, 0.2]
     found = pooled_rho(rhos, 100)
     expected = stats.ttest_1samp(np.arctanh(rhos), 0)
     low, high = np.tanh(expected.confidence_interval(0.95))
     assert found.interval == pytest.approx((low, high), rel=1e-12) and found.p == pytest.approx(expected.pvalue, rel=1e-9)
     assert found.rho == pytest.approx(np.tanh(np.arctanh(rhos).mean()))
+
+
+def test_lucky_agreement_does_not_narrow_the_interval():
+    found = pooled_rho([0.2, 0.2, 0.2], 103)
+    half = stats.t.ppf(0.975, 2) * np.sqrt((1 + 0.02) / 100 / 3)
+    assert np.arctanh(found.interval) == pytest.approx(np.arctanh(0.2) + np.array([-half, half]), rel=1e-9)
 
 
 def test_the_spread_between_replications_is_recovered():

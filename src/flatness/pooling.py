@@ -35,13 +35,14 @@ def pooled_rho(rhos: Sequence[float], n: int, *, given: int = 0, confidence: flo
 
     On Fisher's z scale every replication has sampling variance v = (1 + rho^2/2) / (n - 3 - given), with rho the pooled one: the
     same for all. Then the random-effects estimate is the plain mean, the interval of Hartung and Knapp is Student's
-    with the variance seen between replications, and the method of moments gives between^2 = max(0, s^2 - v). Needs k >= 3.
+    with the variance s^2 seen between replications, and the method of moments gives between^2 = max(0, s^2 - v). A few
+    replications can agree by luck better than sampling allows: where s^2 < v, the interval takes v. Needs k >= 3.
 
     Source: Hartung and Knapp (2001); our chapter c3_confounds.
 
     >>> same = pooled_rho([0.3, 0.3, 0.3], 100)
-    >>> round(same.rho, 12), round(same.interval[1] - same.interval[0], 12), same.between
-    (0.3, 0.0, 0.0)
+    >>> round(same.rho, 12), same.between
+    (0.3, 0.0)
     """
     rhos = np.asarray(rhos, dtype=float)
     if rhos.ndim != 1 or len(rhos) < 3 or not (np.abs(rhos) < 1).all():
@@ -51,10 +52,10 @@ def pooled_rho(rhos: Sequence[float], n: int, *, given: int = 0, confidence: flo
     z, k = np.arctanh(rhos), len(rhos)
     mean, spread = z.mean(), z.var(ddof=1)
     v = (1 + np.tanh(mean) ** 2 / 2) / (n - 3 - given)
-    between = max(0.0, spread - v)
+    between, spread = max(0.0, spread - v), max(spread, v)
     t = stats.t.ppf((1 + confidence) / 2, k - 1)
     half, wide = t * np.sqrt(spread / k), t * np.sqrt(between + spread / k)
-    p = 2 * stats.t.sf(abs(mean) / np.sqrt(spread / k), k - 1) if spread else float(mean == 0)
+    p = 2 * stats.t.sf(abs(mean) / np.sqrt(spread / k), k - 1)
     back = lambda low, high: (float(np.tanh(low)), float(np.tanh(high)))  # noqa: E731
     return Pooled(float(np.tanh(mean)), back(mean - half, mean + half), float(p), float(np.sqrt(between)),
                   back(mean - wide, mean + wide), k, int(n))

@@ -67,7 +67,7 @@ def summarise_probe_sets(table: pd.DataFrame) -> dict[str, Any]:
     rhos = {name.removeprefix("pair_proxy_"): spearman_rho(table[name], table["test_accuracy"]) for name in columns}
     whole = spearman(table[columns].sum(axis=1), table["test_accuracy"], seed=0)
     one = float(np.mean(list(rhos.values())))
-    return {"reliability": list(icc), "rho": rhos, "mean rho": one, "disattenuated": disattenuated(one, icc[0]),
+    return {"reliability": list(icc), "rho": rhos, "mean rho": one, "disattenuated": disattenuated(one, icc[0]) if icc[0] > 0 else float("nan"),
             "sum of sets": asdict(whole), "undecided": int(table["undecided"].sum())}
 
 
