@@ -108,10 +108,12 @@ def load_record(name: str, config: Any | None = None, folder: Path = RESULTS) ->
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in Path(folder).glob("*.json"))) or "none"
         raise RecordError(f"{path}: no such record (recorded: {known})") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of thousands of digits
         raise RecordError(f"{path}: not a record ({error})") from None
     if not isinstance(content, dict) or any(key not in content for key in _KEYS):
         raise RecordError(f"{path}: not a record (expected the entries {', '.join(_KEYS)})")
+    if not isinstance(content["name"], str) or not all(isinstance(content[key], dict) for key in ("config", "summary", "provenance")):
+        raise RecordError(f"{path}: not a record (name must be text; config, summary and provenance objects)")
     table = read_table(content["table"], path)
     if config is not None and content["config"] != (wanted := plain_config(config)):
         different = sorted(key for key in wanted.keys() | content["config"].keys()
