@@ -76,9 +76,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         "the hundred networks over 20 data splits of MNIST and Fashion-MNIST, every measure (c3)", splits,
         {"quick": splits.SplitsConfig(splits=1, networks=10), "paper": splits.SplitsConfig()}),
     "sample_sizes": Experiment(
-        "the hundred networks at n = 100, 500, 1000, over three splits each (c3)", splits,
+        "forty networks at n = 100, 500, 1000, over five splits each (c3)", splits,
         {"quick": splits.SplitsConfig(data=("mnist",), sizes=(100,), splits=1, networks=10, matched_loss=None),
-         "paper": splits.SplitsConfig(data=("mnist",), sizes=(100, 500, 1000), splits=3, matched_loss=None)}),
+         "paper": splits.SplitsConfig(data=("mnist",), sizes=(100, 500, 1000), splits=5, networks=40, matched_loss=None)}),
     "probe_sets": Experiment(
         "the pair proxy of the hundred networks on three draws of probe points (c3)", probe_sets,
         {"quick": probe_sets.ProbeSetsConfig(data=("mnist",), probe_seeds=(99, 100), networks=6), "paper": probe_sets.ProbeSetsConfig()}),
