@@ -12,13 +12,17 @@ export OMP_NUM_THREADS ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: book test execute benchmarks clean help
+.PHONY: book test execute pages pdf verify lock benchmarks clean help
 
 help:
 	@echo "make book         set up, execute the chapters that changed, render _build/html/index.html"
 	@echo "make test         set up, run unit tests, doctests and the regression test of every chapter"
 	@echo "make test CHAPTER=b6   only the regression test of the chapters whose name starts with b6"
 	@echo "make execute      execute the chapters that changed (CHAPTER=name: that one, changed or not)"
+	@echo "make pages        the rendered book in an installed Chromium: links, mathematics, contrast, phone, search"
+	@echo "make pdf          the rendered book as one PDF, printed by an installed Chromium"
+	@echo "make verify       compute a sample of the recorded full-scale results again and compare"
+	@echo "make lock         requirements.lock from requirements.txt, with hashes"
 	@echo "make benchmarks   comparisons with peers, printed as ratios"
 	@echo "make clean        remove the environment and the rendered book"
 
@@ -45,6 +49,25 @@ test: $(READY)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 900 \
 	    $(if $(CHAPTER),$(wildcard book/$(CHAPTER)*.ipynb),tests src book) && \
 	echo "== all passed ($$(( $$(date +%s) - start )) s)"
+
+$(VENV)/.browser: $(READY) requirements-browser.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-browser.txt
+	@touch $@
+
+pages: $(VENV)/.browser book
+	@$(BIN)/python -m pytest -q -rs tests/test_pages.py
+
+pdf: $(VENV)/.browser book
+	@$(BIN)/python book/print.py
+
+verify: $(READY)
+	@$(BIN)/python -m flatness verify
+
+lock: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile requirements.txt --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o requirements.lock.tmp
+	@(echo "# Every package that \`requirements.txt\` leads to, on every platform, with the hashes of its files; made by \`make lock\`."; \
+	  cat requirements.lock.tmp) > requirements.lock; rm requirements.lock.tmp
 
 benchmarks: $(READY)
 	@$(BIN)/python -m benchmarks

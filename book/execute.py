@@ -18,11 +18,15 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import json
 import os
+import platform
 import re
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
 import jupytext
@@ -32,7 +36,9 @@ from nbclient import NotebookClient
 BOOK = Path(__file__).resolve().parent
 ROOT = BOOK.parent
 PACKAGE = ROOT / "src" / "flatness"
+STATUS = BOOK / "_status.json"
 CELL_TIMEOUT_S = 900
+RECORDING = threading.Lock()
 
 
 def chapters() -> list[str]:
@@ -138,7 +144,18 @@ def execute(chapter: str) -> float:
     temporary = BOOK / f".{chapter}.ipynb.tmp"
     nbformat.write(notebook, temporary)
     os.replace(temporary, BOOK / f"{chapter}.ipynb")
+    record_run(chapter, seconds)
     return seconds
+
+
+def record_run(chapter: str, seconds: float) -> None:
+    """Note run time and date for the status page. They stay out of the notebook, which is the same after every run."""
+    with RECORDING:
+        runs = json.loads(STATUS.read_text(encoding="utf-8")) if STATUS.is_file() else {}
+        runs[chapter] = {"seconds": round(seconds, 1), "date": f"{date.today():%Y-%m-%d}", "python": platform.python_version()}
+        temporary = STATUS.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps({name: runs[name] for name in chapters() if name in runs}, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, STATUS)
 
 
 def main(arguments: list[str] | None = None) -> int:

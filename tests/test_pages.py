@@ -19,7 +19,7 @@ import pytest
 HTML = Path(os.environ.get("FLATNESS_HTML", Path(__file__).resolve().parents[1] / "_build" / "html")).resolve()
 PAGES = sorted(str(path.relative_to(HTML)) for path in HTML.rglob("*.html") if "_static" not in path.parts)
 READ = [page for page in PAGES if page.startswith("book/")]  # the rest: index of names, search, listings of the source
-CHAPTERS = [page for page in READ if not page.startswith("book/api/")]
+CHAPTERS = [page for page in READ if page.count("/") == 1]
 PHONE = {"width": 375, "height": 800}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = os.environ.get("FLATNESS_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -277,3 +277,20 @@ def test_pictures_stand_in_where_scripts_do_not_run(browser):
     page.goto(f"{HTML.as_uri()}/book/playground.html")
     assert page.locator("article .cell_output img:visible").count() == 3 and page.locator(".movable:visible").count() == 0
     context.close()
+
+
+# ---- on paper
+
+@rendered
+def test_pdf_has_every_chapter_and_no_raw_mathematics():
+    """The PDF that `make pdf` made, if it did."""
+    path = HTML / "flat-or-weak.pdf"
+    if not path.is_file():
+        pytest.skip("no PDF: run `make pdf`")
+    reader = pytest.importorskip("pypdf", reason="pypdf is not installed: pip install -r requirements-browser.txt").PdfReader(path)
+    assert len(reader.outline) >= len(CHAPTERS) and len(reader.pages) > 3 * len(CHAPTERS)
+    addresses = [str((note.get_object().get("/A") or {}).get("/URI", "")) for page in reader.pages for note in page.get("/Annots") or []]
+    assert addresses and not [address for address in addresses if address.startswith("file:")]
+    text = "\n".join(page.extract_text() for page in reader.pages)
+    assert not re.findall(r"\\(?:frac|sum|langle|theta|operatorname)\b", text)
+    assert 'href="../flat-or-weak.pdf"' in (HTML / "book" / "index.html").read_text(encoding="utf-8")

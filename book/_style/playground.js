@@ -17,7 +17,7 @@
     return element;
   };
   const short = (value) => value === 0 ? "0" : Math.abs(value) >= 1e4 || Math.abs(value) < 1e-3
-    ? value.toExponential(1).replace("e+", "e") : String(Number(value.toPrecision(3)));
+    ? value.toExponential(1).replace("e+", "e").replace(".0e", "e") : String(Number(value.toPrecision(3)));
 
   // ---- one panel with axes: `x`, `y` map data to the drawing; ticks of a logarithmic axis are powers of ten
   function panel(label, xName, yName, xRange, yRange, xLog = false, yLog = false) {
@@ -78,7 +78,7 @@
       "trace", [2 ** -6, 2 ** 6], [data.orbit_minimum / 2, 2 * trace(2 ** 6) + 2 * trace(2 ** -6)], true, true);
     left.layer.append(svg("path", {d: path(curve.map(([b, t]) => [left.x(b), left.y(t)])), class: "curve"}),
       svg("path", {d: `M${LEFT} ${left.y(data.orbit_minimum)}H${W - RIGHT}`, class: "reference"}),
-      svg("text", {x: W - RIGHT - 4, y: left.y(data.orbit_minimum) + 14, "text-anchor": "end"}, "orbit minimum F*"));
+      svg("text", {x: W - RIGHT - 4, y: left.y(data.orbit_minimum) - 5, "text-anchor": "end"}, "orbit minimum F*"));
     const dot = svg("circle", {r: 6, class: "present"});
     left.layer.append(dot);
     const still = line.map((t) => predict(1, t));
