@@ -4,7 +4,7 @@ import pytest
 
 from flatness import claims
 from flatness.abstracts import CLAIMS, PAPER_A, PAPER_B
-from flatness.claims import Claim, chapter_state, correlation_claim, dependence_claim, ledger, pooled_claim, proved, vanishing_claim
+from flatness.claims import Claim, chapter_state, correlation_claim, dependence_claim, ledger, pooled_claim, pooled_null_claim, proved, vanishing_claim
 from flatness.records import RecordError
 
 
@@ -57,6 +57,7 @@ def test_pooled_verdicts_need_the_sign_and_the_corrected_p(monkeypatch, rho, p, 
 
     monkeypatch.setattr(claims, "load_record", lambda name: Recorded)
     assert pooled_claim("mnist", "trace", +1)().verdict == pooled_claim("mnist", "trace | train_loss", +1)().verdict == verdict
+    assert pooled_null_claim("mnist", "trace")().verdict == ("no sign of one" if p >= 0.05 else "refuted: it correlates")
 
 
 @pytest.mark.parametrize(("low", "verdict"), [(0.25, "no difference seen"), (0.5, "they differ")])

@@ -23,7 +23,7 @@ def fake(splits=5, networks=30, effect=0.5):
         columns = {name: rng.standard_normal(networks) for name in confounds.MEASURES}
         accuracy = effect * columns["effective_rank"] + rng.standard_normal(networks)
         columns["pair_proxy"] = columns["effective_rank"] + 0.1 * columns["pair_proxy"]  # a copy: no effect of its own
-        parts.append(pd.DataFrame({"data": "mnist", "n": 250, "split": split, "test_accuracy": accuracy, **columns}))
+        parts.append(pd.DataFrame({"data": "mnist", "n": 250, "split": split, "undecided": 0, "test_accuracy": accuracy, **columns}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -34,6 +34,15 @@ def test_pooled_and_partial_are_those_of_each_split():
     given = ("effective_rank", "train_loss")
     expected = partial_spearman(one.trace, one.test_accuracy, [one.effective_rank, one.train_loss])
     assert confounds.rho_by_split(table, "trace", given)[(3,)] == expected
+
+
+def test_networks_without_a_policy_are_left_out_and_counted():
+    table = fake()
+    table.loc[[3, 70], "pair_proxy"] = np.nan
+    found = confounds.pooled(table, "trace")
+    assert found.n == 29 and np.isfinite(found.rho)
+    summary = confounds.summarise_splits(table)["mnist n=250"]
+    assert summary["left_out"] == 2 and summary["networks"] == 148
 
 
 def test_a_copy_of_the_cause_is_found_out():

@@ -147,6 +147,16 @@ def pooled_claim(data: str, row: str, sign: int, *, record_name: str = "splits",
     return judge
 
 
+def pooled_null_claim(data: str, measure: str, *, record_name: str = "splits", n: int = 250) -> Callable[[], Finding]:
+    """A claimed absence of correlation, tested over independent splits."""
+
+    def judge() -> Finding:
+        found = pooled_claim(data, measure, +1, record_name=record_name, n=n)()
+        return Finding(found.text, "no sign of one" if found.verdict == "undetermined" else "refuted: it correlates")
+
+    return judge
+
+
 def dependence_claim(measure: str, first: tuple[str, str], second: tuple[str, str]) -> Callable[[], Finding]:
     """Does a measure's pooled correlation differ between two conditions, each (record, entry of its summary)?"""
 

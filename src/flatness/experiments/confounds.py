@@ -21,6 +21,12 @@ PARTIALS = (("pair_proxy", ("effective_rank",)), ("pair_proxy", ("active_units",
             ("noise_divergence", ("pair_proxy", "effective_rank")))
 
 
+def kept(table: pd.DataFrame) -> pd.DataFrame:
+    """The networks with a satisfiable training policy: without one there are no completions to count, and the pair proxy is NaN.
+    Such networks stopped at the last epoch without fitting their training set; they are left out of every analysis and counted."""
+    return table[np.isfinite(table["pair_proxy"])]
+
+
 def rho_by_split(table: pd.DataFrame, measure: str, given: tuple[str, ...] = (), outcome: str = "test_accuracy",
                  by: tuple[str, ...] = ("split",)) -> pd.Series:
     """The rank correlation of a measure with the outcome within every split, partial if ``given`` names other measures."""
@@ -32,9 +38,9 @@ def rho_by_split(table: pd.DataFrame, measure: str, given: tuple[str, ...] = (),
 
 
 def pooled(table: pd.DataFrame, measure: str, given: tuple[str, ...] = (), outcome: str = "test_accuracy") -> Pooled:
-    """``rho_by_split`` pooled over the splits."""
-    size = int(table.groupby("split").size().iloc[0])
-    return pooled_rho(rho_by_split(table, measure, given, outcome), size, given=len(given))
+    """``rho_by_split`` of the networks kept, pooled over the splits (with the size of the smallest)."""
+    part = kept(table)
+    return pooled_rho(rho_by_split(part, measure, given, outcome), int(part.groupby("split").size().min()), given=len(given))
 
 
 def pooled_table(table: pd.DataFrame, wanted=tuple((m, ()) for m in MEASURES)) -> pd.DataFrame:
@@ -55,7 +61,9 @@ def summarise_splits(table: pd.DataFrame) -> dict[str, Any]:
     summary = {}
     for (data, n), part in table.groupby(["data", "n"]):
         if part["split"].nunique() >= 3:
-            summary[f"{data} n={n}"] = {"measures": pooled_table(part).to_dict("index"),
+            summary[f"{data} n={n}"] = {"networks": len(kept(part)), "left_out": len(part) - len(kept(part)),
+                                        "undecided": int(part["undecided"].sum()),
+                                        "measures": pooled_table(part).to_dict("index"),
                                         "partial": pooled_table(part, PARTIALS).to_dict("index")}
     return summary
 
