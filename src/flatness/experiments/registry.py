@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from flatness.experiments import (factorial, full_extension, noise_divergence, pair_proxy, part1, probe_sets, region_selection, splits,
+from flatness.experiments import (factorial, full_extension, head_to_head, noise_divergence, pair_proxy, part1, probe_sets, region_selection, splits,
                                   vanishing)
 
 
@@ -65,13 +65,13 @@ EXPERIMENTS: dict[str, Experiment] = {
         {"quick": full_extension.FullExtensionConfig(networks=6, probes=6, runs=4),
          "paper": full_extension.FullExtensionConfig()}),
     "vanishing": Experiment(
-        "small against large batches, 50 networks at n = 500, 2000, 6000, 12000 (Paper B, 5.1-5.4; b4)", vanishing,
+        "small against large batches, 50 networks each at n = 500 and 2000 (Paper B, 5.1-5.4; b4)", vanishing,
         {"quick": vanishing.VanishingConfig(settings=((500, 4, (64, 0.05), (500, 0.5)),), pool="test", precision="float64"),
-         "paper": vanishing.VanishingConfig(settings=vanishing.VanishingConfig.settings[:4])}),
+         "paper": vanishing.VanishingConfig(settings=vanishing.VanishingConfig.settings[:2])}),
     "vanishing_large": Experiment(
-        "the same at n = 24,000 and 60,000, ten networks each (b4)", vanishing,
+        "the same at n = 6000 and 12,000 (50 networks each), 24,000 and 60,000 (10 each): hours on a CPU (b4)", vanishing,
         {"quick": vanishing.VanishingConfig(settings=((2000, 2, (64, 0.03), (2000, 0.5)),), pool="test", precision="float64"),
-         "paper": vanishing.VanishingConfig(settings=vanishing.VanishingConfig.settings[4:])}),
+         "paper": vanishing.VanishingConfig(settings=vanishing.VanishingConfig.settings[2:])}),
     "splits": Experiment(
         "the hundred networks over 20 data splits of MNIST and Fashion-MNIST, every measure (c3)", splits,
         {"quick": splits.SplitsConfig(splits=1, networks=10), "paper": splits.SplitsConfig()}),
@@ -85,4 +85,14 @@ EXPERIMENTS: dict[str, Experiment] = {
     "factorial": Experiment(
         "batch size x learning rate x stopping rule at n = 500, 2000, 6000 (c3)", factorial,
         {"quick": factorial.FactorialConfig(sizes=((500, 3),), max_epochs=1500, precision="float64"), "paper": factorial.FactorialConfig()}),
+    "region_selection": Experiment(
+        "300 networks 784-64-16-10 by regions, norms and trace (Paper B, 5.5-5.6; b5)", region_selection,
+        {"quick": region_selection.RegionSelectionConfig(networks=50, pool="embedded"), "paper": region_selection.RegionSelectionConfig()}),
+    "region_selection_fresh": Experiment(
+        "900 more of them, for one test fixed beforehand (b5)", region_selection,
+        {"quick": region_selection.RegionSelectionConfig(networks=50, first_seed=300, pool="embedded"),
+         "paper": region_selection.RegionSelectionConfig(networks=900, first_seed=300)}),
+    "head_to_head": Experiment(
+        "twenty-one measures of the hundred networks of each data set (c2)", head_to_head,
+        {"quick": head_to_head.HeadToHeadConfig(networks=10), "paper": head_to_head.HeadToHeadConfig()}),
 }
