@@ -129,7 +129,7 @@ def test_lock_file_belongs_to_the_requirements():
     wanted, locked = pins("requirements.txt"), pins("requirements.lock")
     assert wanted.items() <= locked.items()
     blocks = re.split(r"^(?=[A-Za-z0-9])", re.sub(r"^#.*\n|\\\n", "", (ROOT / "requirements.lock").read_text(), flags=re.M), flags=re.M)
-    assert len(locked) == len(blocks[1:]) and all("--hash=sha256:" in block for block in blocks[1:])
+    assert len(blocks) > 100 and all(re.match(r"\S+==", block) and "--hash=sha256:" in block for block in blocks[1:])
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements.lock", "requirements-browser.txt", "pyproject.toml", "Dockerfile", "Makefile"])

@@ -113,7 +113,7 @@ def document_group(app: Sphinx, page: str, source: list[str]) -> None:
         if match[1] not in table:
             raise KeyError(f"{page}: README.md has no group of modules {match[1]!r}, only {', '.join(table)}")
         return "\n\n".join(f"## {name.removeprefix('flatness.')}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```"
-                           for name in table[match[1]])
+                           for name in table[match[1]]) or "*None: every module is in one of the groups.*"
     source[0] = re.sub(r'^\{\{ modules of "(.+)" \}\}$', sections, source[0], flags=re.M)
 
 
