@@ -80,7 +80,7 @@ def test_a_zero_weight_is_not_perturbed_and_nothing_is_divided_by_it():
 
 
 def test_adaptive_trace_is_the_rise_of_the_loss_under_relative_noise():
-    """Monte Carlo: E L(theta + rho |theta| xi) - L(theta) = rho^2 / 2 of it; antithetic draws, no gradient."""
+    """Monte Carlo: E L(theta + rho |theta| xi) - L(theta) = rho^2 / 2 of it (antithetic draws)."""
     net, x, y = problem(6, (3, 4, 3), count=1, n=6)
     rho, draws = 1e-3, 4000
     g = torch.Generator().manual_seed(0)

@@ -42,7 +42,7 @@ def test_the_residual_is_honest_when_stopped_early():
 
 
 def test_the_hessian_need_not_be_positive_but_the_gauss_newton_part_is():
-    """Off interpolation the least eigenvalue is negative, and the largest not that of the Gauss-Newton part."""
+    """Off interpolation the least eigenvalue is negative, the largest not that of the Gauss-Newton part."""
     net, x, y = problem(2, n=12)
     full, part = dense_hessian(net[0], x, y), dense_gauss_newton(net[0], x)
     assert torch.linalg.eigvalsh(full)[0] < -1e-3 and torch.linalg.eigvalsh(part)[0] > -1e-12
