@@ -25,6 +25,9 @@ def test_a_proof_counts_only_with_its_executed_check(tmp_path, monkeypatch, coun
     assert chapter_state("ch") == "missing"
     notebook(tmp_path, counts, sources, outputs)
     assert chapter_state("ch") == state
+    assert (proved("ch", "text", "false")().verdict == "disproved, checked") == (state == "passed")
+    with pytest.raises(ValueError, match="outcome"):
+        proved("ch", "text", "maybe")
 
 
 def test_verdicts_follow_the_record(monkeypatch):
@@ -69,6 +72,8 @@ def test_dependence_is_seen_only_in_disjoint_intervals(monkeypatch, low, verdict
 
     monkeypatch.setattr(claims, "load_record", lambda name: Recorded)
     assert dependence_claim("m", ("r", "x"), ("r", "y"))().verdict == verdict
+    as_claimed = dependence_claim("m", ("r", "x"), ("r", "y"), claimed=True)().verdict
+    assert as_claimed == ("they differ, as claimed" if verdict == "they differ" else verdict)
 
 
 def test_a_size_without_networks_is_open(monkeypatch):

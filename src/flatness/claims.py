@@ -157,14 +157,15 @@ def pooled_null_claim(data: str, measure: str, *, record_name: str = "splits", n
     return judge
 
 
-def dependence_claim(measure: str, first: tuple[str, str], second: tuple[str, str]) -> Callable[[], Finding]:
-    """Does a measure's pooled correlation differ between two conditions, each (record, entry of its summary)?"""
+def dependence_claim(measure: str, first: tuple[str, str], second: tuple[str, str], *, claimed: bool = False) -> Callable[[], Finding]:
+    """Does a measure's pooled correlation differ between two conditions, each (record, entry of its summary)? ``claimed``: whether
+    the claim is that it does."""
 
     def judge() -> Finding:
         found = [load_record(record).summary[entry]["measures"][measure] for record, entry in (first, second)]
         text = " against ".join(f"{f['rho']:+.2f} [{f['low']:+.2f}, {f['high']:+.2f}]" for f in found) + f" ({first[1]}, {second[1]})"
         apart = found[0]["low"] > found[1]["high"] or found[1]["low"] > found[0]["high"]
-        return Finding(text, "they differ" if apart else "no difference seen")
+        return Finding(text, ("they differ, as claimed" if claimed else "they differ") if apart else "no difference seen")
 
     return judge
 
@@ -183,12 +184,18 @@ def vanishing_claim(n: int) -> Callable[[], Finding]:
     return judge
 
 
-def proved(chapter: str, what: str) -> Callable[[], Finding]:
-    """A claim with a proof in its chapter: the verdict says whether the chapter's checks are executed and passed."""
+THEOREMS = {"true": "proved and checked", "conditional": "true under conditions, checked", "false": "disproved, checked"}
+
+
+def proved(chapter: str, what: str, outcome: str = "true") -> Callable[[], Finding]:
+    """A claim settled by a theorem of its chapter, whose ``outcome`` is that the claim is true, true under conditions that it does not
+    state, or false. The verdict stands only while the chapter's executed checks pass. Raises ValueError for another outcome."""
+    if outcome not in THEOREMS:
+        raise ValueError(f"outcome: expected one of {', '.join(THEOREMS)}, got {outcome!r}")
 
     def judge() -> Finding:
         state = chapter_state(chapter)
-        return Finding(what, {"passed": "proved and checked", "missing": "open", "unrun": "unchecked", "failed": "check fails"}[state])
+        return Finding(what, {"passed": THEOREMS[outcome], "missing": "open", "unrun": "unchecked", "failed": "check fails"}[state])
 
     return judge
 
