@@ -27,7 +27,7 @@ class FactorialConfig:
     Seeds are the same in all cells of a size. ``matched_loss`` in nats; ``max_epochs`` bounds both stages together.
     """
 
-    sizes: tuple[tuple[int, int], ...] = ((500, 10), (2000, 6), (6000, 3))
+    sizes: tuple[tuple[int, int], ...] = ((500, 10), (2000, 6))
     batches: tuple[int, ...] = (64, 4096)
     rates: tuple[float, ...] = (0.1, 0.5)
     matched_loss: float = 0.01

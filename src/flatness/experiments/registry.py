@@ -83,7 +83,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "the pair proxy of the hundred networks on three draws of probe points (c3)", probe_sets,
         {"quick": probe_sets.ProbeSetsConfig(data=("mnist",), probe_seeds=(99, 100), networks=6), "paper": probe_sets.ProbeSetsConfig()}),
     "factorial": Experiment(
-        "batch size x learning rate x stopping rule at n = 500, 2000, 6000 (c3)", factorial,
+        "batch size x learning rate x stopping rule at n = 500 and 2000 (c3)", factorial,
         {"quick": factorial.FactorialConfig(sizes=((500, 3),), max_epochs=1500, precision="float64"), "paper": factorial.FactorialConfig()}),
     "region_selection": Experiment(
         "300 networks 784-64-16-10 by regions, norms and trace (Paper B, 5.5-5.6; b5)", region_selection,
