@@ -38,6 +38,7 @@ ROOT = BOOK.parent
 PACKAGE = ROOT / "src" / "flatness"
 STATUS = BOOK / "_status.json"
 CELL_TIMEOUT_S = 900
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # kernels side by side: threads that wait for each other cost more than they bring
 RECORDING = threading.Lock()
 
 
