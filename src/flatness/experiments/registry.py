@@ -85,6 +85,10 @@ EXPERIMENTS: dict[str, Experiment] = {
     "factorial": Experiment(
         "batch size x learning rate x stopping rule at n = 500 and 2000 (c3)", factorial,
         {"quick": factorial.FactorialConfig(sizes=((500, 3),), max_epochs=1500, precision="float64"), "paper": factorial.FactorialConfig()}),
+    "factorial_large": Experiment(
+        "the same at n = 6000, three networks a cell (c3)", factorial,
+        {"quick": factorial.FactorialConfig(sizes=((500, 2),), max_epochs=1500, precision="float64"),
+         "paper": factorial.FactorialConfig(sizes=((6000, 3),))}),
     "region_selection": Experiment(
         "300 networks 784-64-16-10 by regions, norms and trace (Paper B, 5.5-5.6; b5)", region_selection,
         {"quick": region_selection.RegionSelectionConfig(networks=50, pool="embedded"), "paper": region_selection.RegionSelectionConfig()}),
