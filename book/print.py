@@ -48,7 +48,7 @@ def printed(html: Path, browser: str) -> list[tuple[Path, str, PdfReader]]:
             page.goto(path.as_uri(), wait_until="load")
             page.evaluate(OPEN)
             page.emulate_media(media="print")
-            data = page.pdf(format="A4", print_background=True, margin={"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"})
+            data = page.pdf(format="A4", scale=0.72, print_background=True, margin={"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"})
             title = page.locator("h1").first.inner_text().rstrip("#").strip()
             found.append((path, title, PdfReader(io.BytesIO(data))))
             print(f"printed {path.stem}: {len(found[-1][2].pages)} pages", flush=True)
