@@ -126,7 +126,7 @@ def as_written(app: Sphinx, what: str, name: str, thing: object, options: object
     """Turn a plain docstring into reStructuredText that shows it as it is written.
 
     Paragraphs stay paragraphs with their special characters escaped, `code` stays code, titles underlined by dashes
-    become bold lines, examples stay examples, and what is indented keeps its line breaks.
+    become bold lines, examples and displayed formulas stay what they are, and what is indented keeps its line breaks.
     """
     out, block, pages = [], [], app.env.found_docs
 
@@ -134,7 +134,9 @@ def as_written(app: Sphinx, what: str, name: str, thing: object, options: object
         text, block[:] = list(block), []
         if not text:
             return
-        if text[0].lstrip().startswith(">>>"):
+        if text[0].startswith(".. math::"):
+            out.extend([*text, ""])
+        elif text[0].lstrip().startswith(">>>"):
             out.extend([*inspect.cleandoc("\n".join(text)).splitlines(), ""])
         elif any(line.startswith(" ") for line in text):  # a list of parameters, or a formula
             out.extend(["| " + "\u00a0" * (len(line) - len(line.lstrip())) + _escape(line.strip(), pages) for line in text] + [""])
