@@ -263,7 +263,7 @@ def test_oversized_member_is_not_copied(files, tmp_path, monkeypatch):
         sources.copy_members(tmp_path / "a.tgz", "p", list(files), tmp_path)
 
 
-@pytest.mark.parametrize("data", [b"", b"not a tar archive", tar_of([("p/a", bytes(5000))])[:60]])
+@pytest.mark.parametrize("data", [b"", b"not a tar archive", tar_of([("p/a", bytes(5000))])[:60]], ids=["empty", "text", "cut"])
 def test_unreadable_archive(tmp_path, data):
     (tmp_path / "a.tgz").write_bytes(data)
     with pytest.raises(sources.SourceError, match="a.tgz"):
