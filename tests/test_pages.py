@@ -229,7 +229,7 @@ class TestPage:
 @pytest.mark.parametrize(("word", "page"), [("weakness", "Weakness, counted exactly"), ("flattest", "the flattest")])
 def test_search_finds(open_page, word, page):
     found = open_page(f"search.html?q={word}", {"width": 1200, "height": 900})
-    found.wait_for_function("() => /found|matching/i.test(document.querySelector('#search-results')?.innerText || '')")
+    found.wait_for_function("() => /finished|did not match/i.test(document.querySelector('#search-results')?.innerText || '')")
     titles = found.locator("#search-results li a").all_inner_texts()
     assert any(page in title for title in titles), titles
     assert found.trouble == []

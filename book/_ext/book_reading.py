@@ -76,7 +76,13 @@ def list_roles(app: Sphinx, page: str, template: str, context: dict, doctree: no
         context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
 
+def bibliography_again(app: Sphinx, env) -> list[str]:
+    """The places that citations lead to are numbered anew with every changed chapter: write that page in every build."""
+    return [page for page in env.found_docs if page.endswith("/bibliography")]
+
+
 def setup(app: Sphinx) -> dict:
+    app.connect("env-updated", bibliography_again)
     app.add_transform(AlternativeText)
     app.connect("builder-inited", without_live_kernels, priority=0)
     app.connect("html-page-context", list_roles)
