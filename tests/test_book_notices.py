@@ -34,7 +34,7 @@ else:
 MUTANTS = [
     ("a3_trace", "two_layer", "net.a.square() * slopes", "net.a.abs() * slopes"),
     ("a3_trace", "curvature", "p.sqrt()[..., None] * (identity - p[..., None, :])", "p.sqrt()[..., None] * identity"),
-    ("a3_trace", "curvature", "back.mul_((z[layer - 1] > 0)[:, :, None])", "pass"),
+    ("a3_trace", "curvature", "factor *= slope[:, :, None]", "pass"),
     ("b6_pair_proxy", "feasibility", "winners = (layers @ self.probes.T).argmax(1)", "winners = (layers @ self.probes.T).argmin(1)"),
     ("b6_pair_proxy", "feasibility", "self.verdict[probe, label] = INFEASIBLE", "self.verdict[probe, label] = FEASIBLE"),
     ("a4_symmetry", "symmetry", "return kappa(p) * A ** (1 / (p + 1)) * B ** (p / (p + 1))",
