@@ -7,6 +7,7 @@ whatever the loss and whether or not the network interpolates (our chapter a3_tr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -84,40 +85,72 @@ def hessian_trace(networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entrop
 
 def _summed_blocks(networks: MLPEnsemble, x: Tensor, loss: str) -> dict[str, Tensor]:
     """n times the trace of every block, for n inputs x that fit in memory at once."""
-    z = networks.preactivations(x)
-    factor = output_factor(z[-1], loss)  # (J_l S)^T at the last layer, where J_l = I: shape (M, n, K, K)
-    energy = torch.linalg.vector_norm(factor, dim=(-2, -1)).square()  # |J_l S|_F^2, shape (M, n)
-    sums = {}
-    for layer in reversed(range(len(z))):
-        h = z[layer - 1].relu() if layer else x  # h_{l-1}
-        sums[f"W{layer + 1}"] = (torch.linalg.vector_norm(h, dim=-1).square() * energy).sum(-1)
+    *z, outputs = networks.preactivations(x)
+    hidden, sums = [x, *(u.relu_() for u in z)], {}  # h_0, ..., h_{L-1}
+    energies = (_energies_narrow if _is_narrow(networks) else _energies)(networks.weights, hidden, outputs, loss)
+    for layer, energy in zip(range(len(hidden), 0, -1), energies, strict=True):
+        sums[f"W{layer}"] = (torch.linalg.vector_norm(hidden[layer - 1], dim=-1).square() * energy).sum(-1)
         if networks.biases is not None:
-            sums[f"b{layer + 1}"] = energy.sum(-1)
-        if layer:
-            factor, energy = _backpropagate(factor, networks.weights[layer], h.sign(), last=layer == 1)
+            sums[f"b{layer}"] = energy.sum(-1)
     return sums
 
 
-def _backpropagate(factor: Tensor, weight: Tensor, slope: Tensor, last: bool) -> tuple[Tensor, Tensor]:
-    """F W D and its |.|_F^2 for F (M, n, K, d_l), W (M, d_l, d_{l-1}) and D = diag(slope), the derivative of ReLU.
+def _energies(weights: list[Tensor], hidden: list[Tensor], outputs: Tensor, loss: str) -> Iterator[Tensor]:
+    """|J_l S|_F^2 of the layers l = L, ..., 1, shape (M, n) each, with the factors (J_l S)^T of shape (M, n, K, d_l)."""
+    factor = output_factor(outputs, loss)  # J_L = I
+    yield torch.linalg.vector_norm(factor, dim=(-2, -1)).square()
+    for layer in range(len(weights) - 1, 0, -1):
+        factor = (factor.flatten(1, 2) @ weights[layer]).unflatten(1, factor.shape[1:3])
+        factor *= hidden[layer].sign()[:, :, None]  # the derivative of ReLU
+        yield torch.linalg.vector_norm(factor, dim=(-2, -1)).square()
 
-    At the last step only the norm is wanted. If the layer is narrow, |F W D|_F^2 = <F G, F> with the small matrix
-    G = W D W^T is cheaper than the product.
+
+def _is_narrow(networks: MLPEnsemble) -> bool:
+    """Two hidden layers, the second so narrow that matrices between its units are cheaper than factors with K rows."""
+    return len(networks.weights) == 3 and networks.widths[2] <= 2 * networks.widths[3]
+
+
+def _energies_narrow(weights: list[Tensor], hidden: list[Tensor], outputs: Tensor, loss: str) -> Iterator[Tensor]:
+    """The same for two hidden layers without any factor. With C = W_3^T A W_3, A = S S^T and D_l = diag(ReLU'(z_l)),
+
+        |S|_F^2 = Tr A,   |J_2 S|_F^2 = Tr(D_2 C D_2),   |J_1 S|_F^2 = <D_2 C D_2, W_2 D_1 W_2^T>.
     """
-    if last and weight.shape[1] <= 2 * factor.shape[2]:
-        pairs = (weight[:, :, None] * weight[:, None]).flatten(1, 2)  # row (a, b): W_a W_b, entry by entry
-        gram = (slope @ pairs.mT).unflatten(-1, (weight.shape[1], weight.shape[1]))
-        return factor, ((factor @ gram) * factor).sum((-2, -1))
-    factor = (factor.flatten(1, 2) @ weight).unflatten(1, factor.shape[1:3])
-    factor *= slope[:, :, None]
-    return factor, torch.linalg.vector_norm(factor, dim=(-2, -1)).square()
+    width, (slope, slope2) = weights[2].shape[2], (h.sign() for h in hidden[1:])
+    trace, pulled_back = _pulled_back(outputs, weights[2], loss)
+    yield trace
+    yield (pulled_back.diagonal(dim1=-2, dim2=-1) * slope2).sum(-1)
+    pairs = (weights[1][:, :, None] * weights[1][:, None]).flatten(1, 2)  # row (a, b): W_2a W_2b, entry by entry
+    gram = (slope @ pairs.mT).unflatten(-1, (width, width)).mul_(pulled_back)
+    yield ((gram * slope2[..., None, :]).sum(-1) * slope2).sum(-1)
+
+
+def _pulled_back(outputs: Tensor, weight: Tensor, loss: str) -> tuple[Tensor, Tensor]:
+    """Tr A, shape (M, n), and a matrix with the quadratic form of W^T A W, (M, n, d, d), for A the Hessian of the loss in f.
+
+    For the cross-entropy A = diag p - p p^T. Written around the most likely class c, with q = p - e_c, delta = W^T q and
+    v = w_c + delta / 2, it is W^T A W = W^T diag(q) W - v delta^T - delta v^T, where nothing cancels if p is nearly one-hot.
+    """
+    if loss == "square":
+        trace = outputs.new_full(outputs.shape[:2], outputs.shape[-1])
+        return trace, (weight.mT @ weight)[:, None].expand(-1, outputs.shape[1], -1, -1)
+    largest, c = outputs.max(-1, keepdim=True)
+    others = (outputs - largest).exp_().scatter_(-1, c, 0.0)
+    others /= 1 + others.sum(-1, keepdim=True)  # p without p_c
+    rest = others.sum(-1, keepdim=True)  # 1 - p_c
+    trace = (rest * (2 - rest))[..., 0] - others.square().sum(-1)
+    q = others.scatter_(-1, c, -rest)
+    delta = q @ weight
+    v = weight.gather(1, c.expand(-1, -1, weight.shape[2])) + delta / 2
+    pairs = (weight[..., None] * weight[..., None, :]).flatten(2)
+    return trace, (q @ pairs).unflatten(-1, weight.shape[2:] * 2).addcmul_(v[..., None], delta[..., None, :], value=-2)
 
 
 def _chunk_sizes(networks: MLPEnsemble, n: int, max_bytes: int | None) -> tuple[int, int]:
     """How many networks and how many inputs to take at once."""
-    outputs, weight = networks.widths[-1], networks.weights[0]
-    per_input = outputs * max([outputs, *networks.widths[1:-1]]) * weight.element_size()
-    enough = min(n, 64)  # inputs that keep a matrix product busy
+    widths, weight = networks.widths, networks.weights[0]
+    numbers = max(widths[1], widths[2] ** 2) if _is_narrow(networks) else widths[-1] * max([widths[-1], *widths[1:-1]])
+    per_input = numbers * weight.element_size()
+    enough = min(n, 256 if _is_narrow(networks) else 64)  # inputs that keep a matrix product busy
     if max_bytes is None:
         cache = 2 * 2**20 * torch.get_num_threads()
         max_bytes = max(cache, enough * per_input) if weight.device.type == "cpu" else 256 * 2**20
