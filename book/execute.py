@@ -38,6 +38,10 @@ ROOT = BOOK.parent
 PACKAGE = ROOT / "src" / "flatness"
 STATUS = BOOK / "_status.json"
 CELL_TIMEOUT_S = 900
+# Run after the chapter's last cell and not kept: the largest resident memory of the kernel and of any process that it started.
+PEAK_MEMORY = """import resource, sys
+print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+      * (1 if sys.platform == "darwin" else 1024))"""
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # kernels side by side: threads that wait for each other cost more than they bring
 RECORDING = threading.Lock()
 
@@ -134,9 +138,11 @@ def execute(chapter: str) -> float:
     """
     notebook = source_notebook(chapter)
     stamp = fingerprint(notebook)
+    notebook.cells.append(nbformat.v4.new_code_cell(PEAK_MEMORY))
     start = time.perf_counter()
     NotebookClient(notebook, timeout=CELL_TIMEOUT_S, record_timing=False, resources={"metadata": {"path": str(BOOK)}}).execute()
     seconds = time.perf_counter() - start
+    peak = int(notebook.cells.pop().outputs[0].text)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
@@ -145,15 +151,16 @@ def execute(chapter: str) -> float:
     temporary = BOOK / f".{chapter}.ipynb.tmp"
     nbformat.write(notebook, temporary)
     os.replace(temporary, BOOK / f"{chapter}.ipynb")
-    record_run(chapter, seconds)
+    record_run(chapter, seconds, peak)
     return seconds
 
 
-def record_run(chapter: str, seconds: float) -> None:
-    """Note run time and date for the status page. They stay out of the notebook, which is the same after every run."""
+def record_run(chapter: str, seconds: float, peak: int) -> None:
+    """Note run time, peak memory in bytes and date for the status page. They stay out of the notebook, which is the same after
+    every run."""
     with RECORDING:
         runs = json.loads(STATUS.read_text(encoding="utf-8")) if STATUS.is_file() else {}
-        runs[chapter] = {"seconds": round(seconds, 1), "date": f"{date.today():%Y-%m-%d}", "python": platform.python_version()}
+        runs[chapter] = {"seconds": round(seconds, 1), "peak_gb": round(peak / 1e9, 2), "date": f"{date.today():%Y-%m-%d}", "python": platform.python_version()}
         temporary = STATUS.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_text(json.dumps({name: runs[name] for name in chapters() if name in runs}, indent=1) + "\n", encoding="utf-8")
         os.replace(temporary, STATUS)

@@ -2,7 +2,10 @@
 
 import ast
 import importlib.util
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -81,6 +84,20 @@ def test_assertions_speak_of_computed_variables(page):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.Assert):
                 assert {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}, f"{cell.id}: `{ast.unparse(node)}`"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_chapters_run_within_four_gigabytes(page):
+    runs = json.loads(execute.STATUS.read_text())
+    assert 0 < runs[page]["peak_gb"] < 4
+
+
+def test_peak_memory_is_that_of_the_largest_process():
+    """The cell that measures it, where a child process holds 200 MB and this one much less."""
+    child = "import numpy; numpy.ones(25_000_000)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)\n{execute.PEAK_MEMORY}"
+    peak = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert 2e8 < peak < 1e9
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if re.match(r"[abc]\d", page)])

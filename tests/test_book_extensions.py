@@ -81,8 +81,9 @@ def test_alternative_text_is_whole_sentences():
 # ---- status, and the one setting for the cloud
 
 def test_status_counts_the_checks_of_a_chapter():
-    cells = book_status.row("a1_question", {"seconds": 2.5, "date": "2026-01-01"}, stale=False).split("|")
-    assert int(cells[2]) > 0 and int(cells[3]) > 0 and cells[4].strip() == "2.5" and cells[7].strip() == "passed"
+    cells = book_status.row("a1_question", {"seconds": 2.5, "peak_gb": 0.4, "date": "2026-01-01"}, stale=False).split("|")
+    assert int(cells[2]) > 0 and int(cells[3]) > 0 and cells[4].strip() == "2.5" and cells[5].strip() == "0.4"
+    assert cells[8].strip() == "passed"
     assert "changed since" in book_status.row("a1_question", {}, stale=True)
 
 

@@ -31,6 +31,25 @@ def test_float32_is_compared_by_its_means():
     assert not compare("x", again.assign(value=again.value + 3), recorded, single=True).agrees
 
 
+def test_one_float32_network_is_held_against_the_spread_of_its_setting():
+    """Two settings far apart: the spread that counts is the one inside a setting, 1, and one network may be 4 (1 + 1/10)^(1/2) off."""
+    rng = np.random.default_rng(1)
+    recorded = pd.DataFrame({"n": [500] * 10 + [2000] * 10, "seed": [*range(10)] * 2,
+                             "value": np.concatenate([rng.normal(0, 1, 10), rng.normal(100, 1, 10)])})
+    one = recorded.tail(1).reset_index(drop=True)
+    mean, sd = recorded.value[10:].mean(), recorded.value[10:].std()
+    for steps, agrees in ((3.9, True), (-3.9, True), (4.1, False), (-4.1, False)):
+        found = compare("x", one.assign(value=mean + steps * sd * 1.1**0.5), recorded, single=True)
+        assert found.agrees is agrees and found.deviation == pytest.approx(abs(steps))
+
+
+def test_float32_without_a_spread_to_compare_with_must_be_the_same():
+    recorded = pd.DataFrame({"n": [500, 500, 2000, 2000, 2000], "seed": range(5), "value": [1.0, 2.0, 5.0, 5.0, 5.0]})
+    assert compare("x", recorded, recorded, single=True).agrees
+    assert not compare("x", recorded.assign(value=[1.1, 2.0, 5.0, 5.0, 5.0]), recorded, single=True).agrees  # two rows: no spread
+    assert not compare("x", recorded.assign(value=[1.0, 2.0, 5.0, 5.0, 5.1]), recorded, single=True).agrees  # no spread at all
+
+
 def test_a_recorded_experiment_is_computed_again(tmp_path, monkeypatch, capsys):
     coin = registry.Experiment("coins", coin_experiment, {"paper": CoinConfig(units=4, seconds=0)})
     monkeypatch.setitem(registry.EXPERIMENTS, "pair_proxy_mnist", coin)

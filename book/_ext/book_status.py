@@ -34,7 +34,8 @@ def row(chapter: str, run: dict, stale: bool) -> str:
     checks = sum(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(code)))
     failed = [cell for cell in cells for output in cell.outputs if output.output_type == "error"]
     verdict = "a cell failed" if failed else "passed, but the code has changed since" if stale else "passed"
-    return (f"| {{doc}}`/book/{chapter}` | {len(cells)} | {checks} | {run.get('seconds', '–')} | {run.get('date', '–')} | "
+    return (f"| {{doc}}`/book/{chapter}` | {len(cells)} | {checks} | {run.get('seconds', '–')} | {run.get('peak_gb', '–')} | "
+            f"{run.get('date', '–')} | "
             f"{run.get('python', '–')} | {verdict} |")
 
 
@@ -48,7 +49,7 @@ def status(app: Sphinx, page: str, source: list[str]) -> None:
     shown = [name for name in execute.chapters() if f"book/{name}" in app.env.found_docs and (BOOK / f"{name}.ipynb").is_file()]
     rows = [row(name, runs.get(name, {}), execute.is_stale(name)) for name in shown]
     seconds = sum(runs.get(name, {}).get("seconds", 0.0) for name in shown)
-    table = ["| chapter | code cells | checks | seconds | executed | Python | last verdict |", "|---|---|---|---|---|---|---|", *rows]
+    table = ["| chapter | code cells | checks | seconds | memory, GB | executed | Python | last verdict |", "|---|---|---|---|---|---|---|---|", *rows]
     source[0] = source[0].replace(line, "\n".join(table) + f"\n\n{len(shown)} pages, {seconds:.0f} seconds of recorded run time in all.")
 
 

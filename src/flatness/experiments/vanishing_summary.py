@@ -21,7 +21,7 @@ from flatness import published, ranks
 from flatness.figures import BLUE, GREY, ORANGE
 from flatness.records import RecordError, load_record
 
-RECORDS = ("vanishing", "vanishing_large")
+RECORDS = ("vanishing", "vanishing_large", "vanishing_largest")
 REGIMES = ("small", "large")
 MEASURES = {"trace": "Hessian trace", "layer1_patterns": "layer-1 patterns",
             "layer2_patterns": "layer-2 patterns", "agreement": "ensemble agreement"}
