@@ -166,11 +166,12 @@ class _PrimalFirstLayer:
         self.b = None if networks.biases is None else networks.biases[0].clone()
 
     def preactivation(self, batch: Tensor) -> Tensor:
-        z = self.x[batch] @ self.w.mT
+        self.inputs = self.x[batch]  # kept for the step that follows
+        z = self.inputs @ self.w.mT
         return z if self.b is None else z + self.b[:, None]
 
     def descend(self, batch: Tensor, delta: Tensor, lr: float) -> None:
-        self.w.baddbmm_(delta.mT, self.x[batch], alpha=-lr)
+        self.w.baddbmm_(delta.mT, self.inputs, alpha=-lr)
         if self.b is not None:
             self.b.sub_(delta.sum(1), alpha=lr)
 
