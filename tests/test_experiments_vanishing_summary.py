@@ -90,6 +90,27 @@ def test_separated_groups_correlate_without_any_relation_inside():
     assert min(halves) <= inside.value <= max(halves)
 
 
+def test_inside_the_regimes_given_the_loss():
+    """Accuracy is noise minus the loss, the trace a noisy copy of the loss: blind given the loss, and the loss is not given the trace."""
+    rng, table = np.random.default_rng(3), table_like_the_paper((6000,), count=200)
+    loss = np.where(table["regime"] == "small", 0.02, 0.01) * np.exp(0.1 * rng.normal(size=len(table)))
+    table = table.assign(train_loss=loss, trace=1000 * loss * np.exp(0.05 * rng.normal(size=len(table))),
+                         test_accuracy=0.9 - np.log(loss) + 0.1 * rng.normal(size=len(table)))
+    row = vs.trace_and_loss(table).loc[6000]
+    assert row["trace, accuracy"].high < -0.4 and row["loss, accuracy"].high < -0.5 and row["trace, loss"].low > 0.8
+    assert row["trace, accuracy | loss"].holds(0) and row["loss, accuracy | trace"].high < -0.1
+    assert vs.p_value(row["trace, accuracy"]) < 1e-6 < 0.05 < vs.p_value(row["trace, accuracy | loss"])
+
+
+def test_a_partial_correlation_inside_has_the_degrees_of_freedom_of_what_is_given():
+    table = table_like_the_paper((6000,)).assign(train_loss=lambda t: np.random.default_rng(5).random(len(t)))
+    plain, given = vs.within(table, 6000, "trace"), vs.within(table, 6000, "trace", given=["train_loss"])
+    half = lambda e: (np.arctanh(e.high) - np.arctanh(e.low)) / 2  # noqa: E731
+    size = len(vs.split(table, 6000, "trace")[0])
+    for estimate, lost in ((plain, 3), (given, 4)):  # two regimes of one size, rho near 0
+        assert half(estimate) == pytest.approx(1.96 / (2 * (size - lost)) ** 0.5, rel=0.1)
+
+
 def test_correlation_table_leaves_out_what_cannot_be_said():
     rows = vs.correlations(table_like_the_paper((500, 60000)))
     assert rows.loc[(500, "layer-1 patterns"), "pooled"] is None  # constant

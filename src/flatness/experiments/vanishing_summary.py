@@ -196,17 +196,44 @@ def pooled(table: pd.DataFrame, n: int, measure: str) -> Estimate | None:
     return Estimate(result.rho, *result.bootstrap)
 
 
-def within(table: pd.DataFrame, n: int, measure: str) -> Estimate | None:
-    """rho inside the regimes: the two Fisher z values averaged with weights inverse to their variances
-    (1 + rho^2 / 2) / (m - 3), and transformed back; None below 10 networks in a regime or for a constant."""
-    values, outcomes = split(table, n, measure), split(table, n, "test_accuracy")
-    if min(map(len, values)) < FEWEST or any(np.ptp(v) == 0 for v in (*values, *outcomes)):
+def within(table: pd.DataFrame, n: int, measure: str, *, given: Sequence[str] = (),
+           outcome: str = "test_accuracy") -> Estimate | None:
+    """rho inside the regimes, or partial rho given other columns: the two Fisher z values averaged with weights inverse
+    to their variances (1 + rho^2 / 2) / (m - 3 - len(given)), and transformed back.
+
+    None below 10 networks in a regime or for a constant.
+    """
+    columns = [split(table, n, column) for column in (measure, outcome, *given)]
+    if min(map(len, columns[0])) < FEWEST or any(np.ptp(v) == 0 for pair in columns for v in pair):
         return None
-    rho = np.array([ranks.spearman_rho(v, o) for v, o in zip(values, outcomes, strict=True)])
+    rho = np.array([ranks.partial_spearman(x, y, rest) for x, y, *rest in zip(*columns, strict=True)])
     rho = rho.clip(-1 + 1e-9, 1 - 1e-9)
-    weights = (np.array([len(v) for v in values]) - 3) / (1 + rho**2 / 2)
+    weights = (np.array([len(v) for v in columns[0]]) - 3 - len(given)) / (1 + rho**2 / 2)
     mean, half = weights @ np.arctanh(rho) / weights.sum(), stats.norm.ppf(0.975) / weights.sum() ** 0.5
     return Estimate(*np.tanh([mean, mean - half, mean + half]).tolist())
+
+
+def p_value(estimate: Estimate) -> float:
+    """Two-sided p-value of no correlation, from a correlation whose interval is symmetric on Fisher's scale.
+
+    >>> low, value, high = np.tanh([0.0, 0.98, 1.96])
+    >>> round(p_value(Estimate(value, low, high)), 3)
+    0.05
+    """
+    low, value, high = np.arctanh([estimate.low, estimate.value, estimate.high])
+    return float(2 * stats.norm.sf(abs(value) / ((high - low) / (2 * stats.norm.ppf(0.975)))))
+
+
+def trace_and_loss(table: pd.DataFrame) -> pd.DataFrame:
+    """Inside the regimes, one row per size: the trace and the training loss at stopping with test accuracy and with each
+    other, and each with accuracy given the other."""
+    rows = {}
+    for n in sorted(table["n"].unique()):
+        rows[n] = {"trace, accuracy": within(table, n, "trace"), "loss, accuracy": within(table, n, "train_loss"),
+                   "trace, loss": within(table, n, "trace", outcome="train_loss"),
+                   "trace, accuracy | loss": within(table, n, "trace", given=["train_loss"]),
+                   "loss, accuracy | trace": within(table, n, "train_loss", given=["trace"])}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("n").dropna(how="all")
 
 
 def separation(size: int) -> float:
