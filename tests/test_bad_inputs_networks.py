@@ -45,6 +45,7 @@ def two_parts(*names, **more):
     return lambda: {name: two()[name] for name in names} | {name: make() for name, make in more.items()}
 
 
+SHARED = dict.fromkeys(("x: one in axis 0", "y: one in axis 0"), "one data set, shared by all networks")
 SELF = {"net: text": "the object whose method is called"}
 
 CASES = [
@@ -55,7 +56,7 @@ CASES = [
          named={"weights": "weights|biases", "biases": "biases"}),
     Case(lambda **kw: networks.MLPEnsemble.from_seeds(**kw).weights,
          lambda: {"widths": [4, 3, 2], "seeds": [0, 1], "device": "cpu"}, "networks.MLPEnsemble.from_seeds"),
-    Case(lambda networks, index: networks[index].weights, parts("networks", index=lambda: torch.tensor([1, 0, 1])),
+    Case(lambda networks, index: networks[index].weights, parts("networks", index=lambda: torch.tensor([1, 0, 1, 1, 0, 0, 1, 1])),
          "networks.MLPEnsemble.__getitem__", exempt=METHOD | {"networks: one network": "the index is then out of range, see index"}
          | {"index: negative": "counted from the end, as in a list", "index: meta": "indexing gives meta results",
             "networks: meta": "as the index"}),
@@ -78,17 +79,17 @@ CASES = [
     Case(lambda seeds: len(training.order_generators(seeds)), lambda: {"seeds": [0, 3]}, "training.order_generators"),
     Case(two_layer.TwoLayer, lambda: {"a": two()["net"].a, "W": two()["net"].W, "activation": activations.RELU},
          exempt={f"a: {v}": "(m,) and (M, m) are told apart by the shape of W" for v in ()}),
-    Case(lambda net, index: net[index], two_parts("net", index=lambda: torch.tensor([1, 0, 1])), "two_layer.TwoLayer.__getitem__",
+    Case(lambda net, index: net[index], two_parts("net", index=lambda: torch.tensor([1, 0, 1, 1, 0, 0, 1, 1])), "two_layer.TwoLayer.__getitem__",
          exempt=SELF | {"index: negative": "counted from the end, as in a list", "index: meta": "indexing gives meta results",
                         "net: meta": "as the index", "net: one network": "the index is then out of range, see index"}),
-    *(Case(lambda net, x, method=method: getattr(net, method)(x), two_parts("net", "x"), f"two_layer.TwoLayer.{method}", exempt=SELF,
+    *(Case(lambda net, x, method=method: getattr(net, method)(x), two_parts("net", "x"), f"two_layer.TwoLayer.{method}", exempt=SELF | SHARED,
            named={"net": "x|net"}) for method in ("preactivations", "features", "__call__")),
     Case(two_layer.as_batch, two_parts("x", dim=lambda: 4), named={"dim": "x|dim"}),
     Case(two_layer.as_data, two_parts("x", "y")),
-    Case(two_layer.half_mse, two_parts("net", "x", "y"), named={"net": "net|x"}),
-    Case(two_layer.at_kink, two_parts("net", "x"), named={"net": "net|x"}),
-    Case(two_layer.trace_parts, two_parts("net", "x", kinks=lambda: "subgradient"), named={"net": "net|x"}),
-    Case(two_layer.trace, two_parts("net", "x", kinks=lambda: "error"), named={"net": "net|x"}),
+    Case(two_layer.half_mse, two_parts("net", "x", "y"), exempt=SHARED, named={"net": "net|x"}),
+    Case(two_layer.at_kink, two_parts("net", "x"), exempt=SHARED, named={"net": "net|x"}),
+    Case(two_layer.trace_parts, two_parts("net", "x", kinks=lambda: "subgradient"), exempt=SHARED, named={"net": "net|x"}),
+    Case(two_layer.trace, two_parts("net", "x", kinks=lambda: "error"), exempt=SHARED, named={"net": "net|x"}),
     Case(two_layer.stack, lambda: {"nets": [random_network(0), random_network(1, width=6)]}),
     Case(two_layer.concatenate, lambda: {"first": random_network(0), "second": random_network(1, width=6)}),
     Case(lambda **kw: activations.Activation(**kw).smallest_slope, lambda: dict(name="s", degree=1, plus=1.0, minus=0.5),

@@ -17,7 +17,7 @@ import torch
 
 from flatness.activations import Activation
 from flatness.checks import a as instance
-from flatness.checks import above, at_least, both, checked, number, shape
+from flatness.checks import above, any_dtype, at_least, checked, number, shape
 from flatness.flattest import LOSS_TOLERANCE, anneal, default_width, initial_network, polished
 from flatness.penalised import Schedule
 from flatness.polish import InterpolationError, check_counting
@@ -83,7 +83,7 @@ def _target_field(unit, target, activation):
     return (K @ mass)[..., 0], slope @ (mass * teacher.W / length[:, :, None])
 
 
-@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), reference=both(shape("M"), above(0)), badness=above(0), rounds=at_least(1), width=at_least(1), schedule=instance(Schedule))
+@checked(overflow=False, x=shape("n d", "M n d"), y=shape("n", "M n"), reference=any_dtype, badness=above(0), rounds=at_least(1), width=at_least(1), schedule=instance(Schedule))
 def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activation: Activation,
               reference: torch.Tensor, generator: torch.Generator, badness: float = 0.5, rounds: int = 6,
               bracket: tuple[float, float] = (0.05, 1.5), width: int | None = None,
@@ -102,6 +102,8 @@ def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activati
         if the counting n <= m d fails, or on some data set no interpolator that bad was found.
     """
     x, y = as_data(x, y)
+    if reference.shape != (len(x),) or not (reference > 0).all():
+        raise ValueError(f"reference: expected {len(x)} positive numbers, one for each data set, got {reference.tolist()}")
     if not isinstance(target, SingleIndexSum):
         raise ValueError("target: the adversary needs a sum of single-index links: only there is the population loss "
                          "in closed form")
@@ -110,10 +112,13 @@ def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activati
     for mu in bracket:
         number("bracket", mu)
     if not (0 < bracket[0] < bracket[1] and rounds >= 1 and badness > 0):
-        raise ValueError(f"need 0 < bracket[0] < bracket[1], rounds >= 1, badness > 0; "
+        raise ValueError(f"bracket: need 0 < bracket[0] < bracket[1], rounds >= 1, badness > 0; "
                          f"got {bracket}, {rounds}, {badness}")
     width = default_width(x.shape[-2]) if width is None else width
     check_counting(x.shape[-2], x.shape[-1], width, activation)
+    if target.directions.shape[::2] != x.shape[::2]:
+        raise ValueError(f"target, x: expected {len(x)} targets in R^{x.shape[-1]}, got {len(target.directions)} in "
+                         f"R^{target.directions.shape[-1]}")
     mean, square = target_moments(target)
     scale = reference / (square - mean**2)
     low, high = (torch.full_like(scale, mu).log() for mu in bracket)

@@ -78,6 +78,10 @@ def certificate(x: torch.Tensor, y: torch.Tensor, activation: Activation, candid
     x, y = as_data(x, y)
     if activation.degree > 1 and any(net.width > (width or 0) for net in candidates.values()):
         raise ValueError(f"for degree > 1 all candidates must have width <= {width}")
+    for net in candidates.values():
+        if net.dim != x.shape[-1] or net.count != len(x) or (net.a.dtype, net.a.device) != (x.dtype, x.device):
+            raise ValueError(f"candidates, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on {x.device}, got {net.count} in "
+                             f"R^{net.dim}, {net.a.dtype} on {net.a.device}")
     names = tuple(candidates)
     flat = torch.stack([torch.where(_half_mse(net, x, y) <= tolerance, orbit_minimum(net, x), torch.inf)
                         for net in candidates.values()])

@@ -24,6 +24,14 @@ from flatness.two_layer import TwoLayer, as_data, _half_mse, stack
 LOSS_TOLERANCE = 1e-18
 
 
+def _check_candidates(name: str, nets: Sequence[TwoLayer], x: torch.Tensor) -> None:
+    """ValueError unless the networks belong to the data sets x (M, n, d): as many, in the same dimension, dtype and place."""
+    for net in nets:
+        if net.count not in (1, len(x)) or net.dim != x.shape[-1] or (net.a.dtype, net.a.device) != (x.dtype, x.device):
+            raise ValueError(f"{name}, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on {x.device}, got {net.count} in "
+                             f"R^{net.dim}, {net.a.dtype} on {net.a.device}")
+
+
 def _named(name: str, names: Sequence[str], sizes: dict) -> None:
     if isinstance(names, str) or not all(isinstance(one, str) for one in names):
         raise ValueError(f"{name}: expected one name for each network, got {names!r}"[:200])
@@ -79,6 +87,7 @@ def flattest(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator
     n, d = x.shape[-2:]
     width = default_width(n) if width is None else width
     check_counting(n, d, width, activation)
+    _check_candidates("candidates", list((candidates or {}).values()), x)
     names, found = list(candidates or {}), list((candidates or {}).values())
     for number, schedule in enumerate(schedules):
         net = anneal(initial_network(x, y, activation, width, generator), x, y, schedule, generator)
@@ -160,6 +169,7 @@ def best_of(nets: Sequence[TwoLayer], names: Sequence[str], x: torch.Tensor, y: 
     """Per data set the interpolating network of smallest F*; InterpolationError if there is none."""
     if len(names) != len(nets):
         raise ValueError(f"names: expected one for each of {len(nets)} networks, got {len(names)}")
+    _check_candidates("nets", nets, x)
     losses = torch.stack([_half_mse(net, x, y) for net in nets])
     flat = torch.stack([orbit_minimum(net, x) for net in nets])
     value, index = torch.where(losses <= tolerance, flat, torch.inf).min(0)
@@ -186,6 +196,8 @@ def linear_programme(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> TwoLaye
     x, y = as_data(x, y)
     if net.activation.degree != 1:
         raise ValueError(f"F* is linear in |a| only for degree 1, got degree {net.activation.degree}")
+    if not net.width:
+        return net
     unit_a = TwoLayer(torch.ones_like(net.a), net.W, net.activation)
     cost, features = orbit_terms(unit_a, x).cpu().numpy(), net.features(x).cpu().numpy()
     a = net.a.clone()

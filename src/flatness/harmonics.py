@@ -15,7 +15,7 @@ import scipy.integrate
 import scipy.special
 import torch
 
-from flatness.checks import at_least, checked, real_array
+from flatness.checks import at_least, both, checked, real_array, shape
 
 
 @checked(d=at_least(2), k=at_least(0))
@@ -66,7 +66,7 @@ def harmonic_energies(link: Callable[[torch.Tensor], torch.Tensor], d: int, degr
     return np.array([harmonic_dimension(d, k) * moment(k) ** 2 * pairs[k] for k in range(degrees)])
 
 
-@checked(energies=at_least(0), d=at_least(2), n=at_least(0))
+@checked(energies=both(shape("k?"), at_least(0)), d=at_least(2), n=at_least(0))
 def unlearned_energy(energies: np.ndarray, d: int, n: int) -> float:
     """sum_k |h_k|^2 (1 - n / B(d, k))_+: a floor under E (f - h)^2 for f from n functions fixed before the target."""
     if n < 0:

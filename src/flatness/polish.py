@@ -99,6 +99,8 @@ def revive(net: TwoLayer, generator: torch.Generator, fraction: float = 0.2, siz
     Gauss-Newton cannot fit a sample on which every neuron is off, nor use a neuron with a_j = 0, w_j = 0;
     after this it can.  The function changes by what the weakest neurons contributed.
     """
+    if not net.width:
+        return net
     mass = net.a.abs() * net.W.norm(dim=-1) ** net.activation.degree
     weak = mass <= mass.sort(-1).values[:, [max(round(fraction * net.width) - 1, 0)]]
     fresh = torch.randn(net.W.shape, generator=generator, dtype=net.W.dtype, device=net.W.device)
@@ -116,6 +118,8 @@ def pair_up(net: TwoLayer, generator: torch.Generator, share: float, fraction: f
     A pair computes 0, but both its layers can move, so a Gauss-Newton step has full rank; F* rises by about
     `share`.
     """
+    if not net.width:
+        return net
     p, count = net.activation.degree, 2 * round(fraction * net.width / 2)
     mass = net.a.abs() * net.W.norm(dim=-1) ** p
     order = mass.argsort(-1)
@@ -156,7 +160,7 @@ def interpolate(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, generator: torc
 
 
 def _lengthened(net: TwoLayer, factor: float) -> TwoLayer:
-    if factor == 0:
+    if factor == 0 or not net.width:
         return net
     length, p = net.W.norm(dim=-1), net.activation.degree
     longest = factor * (net.a.abs() * length**p).amax(-1, keepdim=True) ** (1 / (p + 1))
@@ -168,6 +172,8 @@ def _lengthened(net: TwoLayer, factor: float) -> TwoLayer:
 def consolidate(net: TwoLayer, cosine: float = 0.99, share: float = 1e-2) -> TwoLayer:
     """Merge neurons within `cosine` of a stronger one, signs included, and set to zero those left with less
     than `share` of the largest |a_j| |w_j|^p.  Changes the function slightly: polish afterwards."""
+    if not net.width:
+        return net
     mass = net.a.abs() * net.W.norm(dim=-1) ** net.activation.degree
     order = mass.argsort(-1, descending=True)
     W = net.W.gather(1, order[:, :, None].expand_as(net.W))

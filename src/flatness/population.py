@@ -17,11 +17,12 @@ import numpy as np
 import torch
 
 from flatness.activations import Activation
-from flatness.checks import KindError, a, at_least, checked, one_of, shape
+from flatness.checks import KindError, NotFinite, a, at_least, checked, one_of, shape
 from flatness.targets import LAWS, MultiIndex, SingleIndexSum, Target, sample_inputs
 from flatness.two_layer import TwoLayer, concatenate
 
 HERMITE_TERMS = 160
+CLOSED_FORMS = ("gaussian", "sphere")
 
 
 def _arccos(rho: torch.Tensor, p: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,7 +95,7 @@ def _sphere_factor(law: str, d: int, p: int) -> float:
     return 1.0 if law == "gaussian" else math.prod(d / (d + 2 * k) for k in range(p))
 
 
-@checked(law=one_of("gaussian", "sphere"))
+@checked(law=one_of(*CLOSED_FORMS))
 def second_moment(net: TwoLayer, law: str = "gaussian") -> torch.Tensor:
     """E f(x)^2, shape (M,), in closed form for x standard Gaussian or uniform on the sphere of radius
     sqrt(d)."""
@@ -105,7 +106,7 @@ def second_moment(net: TwoLayer, law: str = "gaussian") -> torch.Tensor:
     return value * _sphere_factor(law, net.dim, net.activation.degree)
 
 
-@checked(law=one_of("gaussian", "sphere"))
+@checked(law=one_of(*CLOSED_FORMS))
 def first_moment(net: TwoLayer, law: str = "gaussian") -> torch.Tensor:
     """E f(x), shape (M,), for x standard Gaussian or uniform on the sphere of radius sqrt(d)."""
     p, act, d = net.activation.degree, net.activation, net.dim
@@ -154,10 +155,10 @@ def _check_target(target: Target, like: torch.Tensor, kinds: type | tuple = Sing
         raise ValueError(f"target: expected directions in R^{like.shape[-1]}, {like.dtype} on {like.device}, got R^{u.shape[-1]}, {u.dtype} "
                          f"on {u.device}")
     if len(u) != len(like):
-        raise ValueError(f"{len(like)} networks but {len(u)} targets")
+        raise ValueError(f"target: {len(like)} networks but {len(u)} targets")
 
 
-@checked(unit=shape("M m d"))
+@checked(unit=shape("M m? d"))
 def target_field(unit: torch.Tensor, target: SingleIndexSum, activation: Activation) -> torch.Tensor:
     """E h(x) s(<u_j, x>), shape (M, m), for unit vectors (M, m, d) and Gaussian x, by the Hermite series of
     the links."""
@@ -241,4 +242,6 @@ def _sampled_loss(net, target, law, samples, generator) -> PopulationLoss:
 
 
 def _relative(loss, variance):
+    if not (loss.isfinite() & variance.isfinite()).all():
+        raise NotFinite("net, target: the population loss is beyond the floating-point numbers")
     return torch.where(variance > 0, loss / torch.where(variance > 0, variance, 1.0), torch.nan)

@@ -56,7 +56,7 @@ def power_law(table: pd.DataFrame, x: str, y: str, seed: str = "seed", level: fl
     for name, column in (("x", x), ("y", y), ("seed", seed)):
         if column not in table:
             raise ValueError(f"{name}: expected a column of the table ({', '.join(map(str, table))}), got {column!r}")
-    if not len(table) or not np.isfinite(table[[x, y]].to_numpy(float)).all():
+    if not len(table) or any(table[c].dtype.kind not in "iuf" or not np.isfinite(table[c]).all() for c in (x, y)):
         raise ValueError(f"table: expected finite values of {x} and {y}")
     if not ((table[x] > 0).all() and (table[y] > 0).all()):
         raise ValueError(f"{x} and {y} must be > 0 to take logarithms")

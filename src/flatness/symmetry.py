@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import torch
 
-from flatness.checks import NotFinite, at_least, between, checked, integer_array, shape, whole
+from flatness.checks import NotFinite, at_least, between, checked, inputs, integer_array, shape, whole
 from flatness.two_layer import TwoLayer, trace_parts
 
 
@@ -110,7 +110,7 @@ def merge(net: TwoLayer, tolerance: float = 1e-10) -> TwoLayer:
     return TwoLayer(a, torch.where(first[:, :, None], net.W, 0), net.activation)
 
 
-@checked(x=shape("n d", "M n d"))
+@checked(x=inputs)
 def orbit_terms(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     """kappa_p A_j^{1/(p+1)} B_j^{p/(p+1)}, shape (M, m): the share of each neuron in F*."""
     A, B = trace_parts(net, x)
@@ -118,7 +118,7 @@ def orbit_terms(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     return kappa(p) * A ** (1 / (p + 1)) * B ** (p / (p + 1))
 
 
-@checked(x=shape("n d", "M n d"))
+@checked(x=inputs)
 def orbit_minimum(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     """F*(theta), shape (M,): the infimum of `trace` over rescalings (and permutations) of the network.
 
@@ -131,7 +131,7 @@ def orbit_minimum(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     return orbit_terms(net, x).sum(-1)
 
 
-@checked(x=shape("n d", "M n d"))
+@checked(x=inputs)
 def balancing_scales(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     """c_j = (B_j / (p A_j))^{1/(2(p+1))}, shape (M, m); 1 where A_j B_j = 0 (the infimum over such a
     neuron's orbit is 0 and not attained)."""
@@ -142,7 +142,7 @@ def balancing_scales(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     return ratio ** (1 / (2 * (p + 1)))
 
 
-@checked(x=shape("n d", "M n d"))
+@checked(x=inputs)
 def balanced(net: TwoLayer, x: torch.Tensor) -> TwoLayer:
     """The representative of the orbit at which the trace is smallest.  Neurons with A_j B_j = 0 do nothing
     on the sample or carry no weight: they are kept as they are."""

@@ -57,7 +57,7 @@ def _inputs(target: Target, x: torch.Tensor) -> torch.Tensor:
     if not isinstance(x, torch.Tensor) or (x.dtype, x.device) != (target.directions.dtype, target.directions.device):
         raise KindError(f"x: expected {target.directions.dtype} on {target.directions.device}, as the directions")
     if x.ndim not in (2, 3) or x.shape[-1] != d or (x.ndim == 3 and count not in (1, x.shape[0]) and x.shape[0] != 1):
-        raise ValueError(f"x: expected shape (n, {d}) or ({count}, n, {d}), got {tuple(x.shape)}")
+        raise ValueError(f"x: expected shape (n, {d}) or ({count}, n, {d}), as the directions, got {tuple(x.shape)}")
     finite("x", x)
     return x
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from flatness.activations import Activation
-from flatness.checks import KindError, NotFinite, a, any_dtype, at_least, checked, integer, labels, one_of, several, shape
+from flatness.checks import KindError, NotFinite, at_least, checked, inputs, integer, one_of, several, shape, values
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class TwoLayer:
         """Input dimension d."""
         return self.W.shape[2]
 
-    @checked(overflow=False, x=shape("n? d", "M n? d"))
+    @checked(overflow=False, x=inputs)
     def preactivations(self, x: torch.Tensor) -> torch.Tensor:
         """<w_j, x_i>, shape (M, n, m), for x (n, d) shared or (M, n, d) per network."""
         return (x[None] if x.ndim == 2 else x) @ self.W.mT
@@ -115,7 +115,7 @@ def as_data(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     return (x[None], y[None]) if x.ndim == 2 else (x, y)
 
 
-@checked(x=shape("n d", "M n d"), y=shape("n", "M n"))
+@checked(x=inputs, y=values)
 def half_mse(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """L = (1/2n) sum_i (f(x_i) - y_i)^2, shape (M,)."""
     return _half_mse(net, x, y)
@@ -126,7 +126,7 @@ def _half_mse(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return 0.5 * ((S @ net.a[:, :, None])[..., 0] - y).square().mean(-1)
 
 
-@checked(x=shape("n d", "M n d"))
+@checked(x=inputs)
 def at_kink(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     """(M,) bool: some sample sits exactly on a kink of some neuron with a_j != 0.
 
@@ -139,7 +139,7 @@ def at_kink(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     return hit.flatten(1).any(-1)
 
 
-@checked(x=shape("n d", "M n d"), kinks=one_of("subgradient", "error"))
+@checked(x=inputs, kinks=one_of("subgradient", "error"))
 def trace_parts(net: TwoLayer, x: torch.Tensor,
                 kinks: str = "subgradient") -> tuple[torch.Tensor, torch.Tensor]:
     """The two parts of the Gauss-Newton trace, each (M, m):
@@ -164,7 +164,7 @@ def trace_parts(net: TwoLayer, x: torch.Tensor,
     return A, net.a.square() * slopes
 
 
-@checked(x=shape("n d", "M n d"), kinks=one_of("subgradient", "error"))
+@checked(x=inputs, kinks=one_of("subgradient", "error"))
 def trace(net: TwoLayer, x: torch.Tensor, kinks: str = "subgradient") -> torch.Tensor:
     """sum_j (A_j + B_j), shape (M,); see `trace_parts` for when this is the Hessian trace."""
     A, B = trace_parts(net, x, kinks)
