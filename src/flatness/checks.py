@@ -63,7 +63,7 @@ def checked(overflow: bool = True, **rules: Rule | None) -> Callable:
         names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         if unknown := set(rules) - set(parameters):
             raise KeyError(f"checked: {function.__name__} has no argument {', '.join(sorted(unknown))}")
-        kinds = {n: _own if n == "self" else _kind(str(p.annotation)) for n, p in parameters.items()}
+        kinds = {n: _own if n == "self" else _kind(p.annotation) for n, p in parameters.items()}
         optional = {n for n, p in parameters.items() if p.default is None or "None" in str(p.annotation)}
 
         @functools.wraps(function)
@@ -231,7 +231,10 @@ _KINDS |= {"Tensor": _tensor, "torch.Tensor": _tensor, "MLPEnsemble": _networks,
            "Sequence[float]": _samples, "Sequence[int]": _integers}
 
 
-def _kind(annotation: str) -> Callable | None:
+def _kind(annotation: Any) -> Callable | None:
+    if isinstance(annotation, type):
+        annotation = {np.ndarray: "np.ndarray"}.get(annotation, annotation.__name__)
+    annotation = str(annotation)
     return _KINDS.get(annotation.removesuffix(" | None"))
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flatness.checks import above, any_dtype, at_least, between, checked, inside, labels, number, several, shape
+from flatness.checks import above, any_dtype, at_least, between, checked, inside, labels, shape
 from flatness.networks import MLPEnsemble
 
 
