@@ -334,7 +334,7 @@ def at_least(low: float) -> Rule:
 
 def above(low: float) -> Rule:
     """value > low."""
-    return _range(lambda v: v > low, f"> {low:g}", "a positive number, " if not low else "")
+    return _range(lambda v: v > low, *(("", "a positive number") if not low else (f"> {low:g}",)))
 
 
 def between(low: float, high: float) -> Rule:
@@ -359,7 +359,7 @@ def _range(holds: Callable, text: str, said: str = "") -> Rule:
 
 def both(*rules: Rule) -> Rule:
     """All of the rules."""
-    @_rule(all(rule.real for rule in rules))
+    @_rule(all(getattr(rule, "real", True) for rule in rules))
     def rule(name, value, sizes):
         for one in rules:
             one(name, value, sizes)

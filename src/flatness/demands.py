@@ -29,9 +29,13 @@ def size_law(probabilities: Sequence) -> SizeLaw:
     >>> size_law(["1/2", 0, "1/2"])
     (Fraction(1, 2), Fraction(0, 1), Fraction(1, 2))
     """
-    law = tuple(_fraction("probabilities", p) for p in probabilities)
+    return _law("probabilities", probabilities)
+
+
+def _law(name: str, probabilities: Sequence) -> SizeLaw:
+    law = tuple(_fraction(name, p) for p in probabilities)
     if not law or any(p < 0 for p in law) or sum(law) != 1:
-        raise ValueError(f"probabilities must be nonnegative and add up to one exactly, got "
+        raise ValueError(f"{name} must be nonnegative and add up to one exactly, got "
                          + str([str(p) for p in law]))
     return law
 
@@ -53,7 +57,7 @@ def bernoulli_sizes(u: int, q: Fraction | str) -> SizeLaw:
 def fixed_size(u: int, k: int) -> SizeLaw:
     """Exactly ``k`` demands, uniformly among the subsets of that size."""
     if not 0 <= k <= u:
-        raise ValueError(f"k must be between 0 and {u}, got {k}")
+        raise ValueError(f"k must be between 0 and u = {u}, got {k}")
     return size_law([int(j == k) for j in range(u + 1)])
 
 
@@ -61,7 +65,7 @@ def mixture(weights: Sequence, laws: Sequence[SizeLaw]) -> SizeLaw:
     """The mixture of size laws on the same U: ``weights[i]`` of ``laws[i]``."""
     if isinstance(laws, str) or not all(isinstance(law, Sequence) for law in laws):
         raise ValueError(f"laws: expected size laws, got {laws!r}"[:200])
-    weights, laws = size_law(weights), [size_law(law) for law in laws]
+    weights, laws = _law("weights", weights), [size_law(law) for law in laws]
     if len(weights) != len(laws) or len({len(law) for law in laws}) != 1:
         raise ValueError("weights, laws: give one weight for each law, all on a set U of the same size")
     return size_law([sum(w * law[k] for w, law in zip(weights, laws)) for k in range(len(laws[0]))])
@@ -118,7 +122,7 @@ def independent_demands(chances: Sequence) -> np.ndarray:
 def point_mass(u: int, demands: int) -> np.ndarray:
     """The parent demands exactly the subset with bitmask ``demands``, with certainty: a subset law."""
     if not 0 <= demands < 1 << _checked_size(u):
-        raise ValueError(f"demands must be a bitmask over {u} elements, got {demands}")
+        raise ValueError(f"demands must be a bitmask over u = {u} elements, got {demands}")
     law = np.full(1 << u, Fraction(0), dtype=object)
     law[demands] = Fraction(1)
     return law
@@ -146,7 +150,8 @@ def coherent_demands(elements: np.ndarray) -> np.ndarray:
 def survival_independent(chances: Sequence, buffer: int) -> Fraction:
     """P(S contained in B) for independent demands: the product of ``1 - chances[i]`` over i outside B."""
     _bitmask("buffer", buffer, len(chances))
-    return prod((1 - _probability("chances", q) for i, q in enumerate(chances) if not buffer >> i & 1),
+    chances = [_probability("chances", q) for q in chances]
+    return prod((1 - q for i, q in enumerate(chances) if not buffer >> i & 1),
                 start=Fraction(1))
 
 
@@ -219,7 +224,7 @@ def _bitmask(name: str, buffer: int, u: int) -> None:
     """ValueError unless the bitmask is one over u elements."""
     integer(name, buffer)
     if not 0 <= buffer < 1 << u:
-        raise ValueError(f"{name} must be a bitmask over {u} elements, got {buffer}")
+        raise ValueError(f"{name} must be a bitmask over u = {u} elements, got {buffer}")
 
 
 def _probability(name: str, value: Fraction | str | int) -> Fraction:

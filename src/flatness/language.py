@@ -142,7 +142,7 @@ def subset_sum(values: np.ndarray) -> np.ndarray:
 
 
 def _exponent(values: np.ndarray) -> int:
-    m = values.size.bit_length() - 1
+    m = max(0, values.size.bit_length() - 1)
     if values.ndim != 1 or values.size != 1 << m:
         raise ValueError(f"values: expected an array of shape (2**m,), got {values.shape}")
     return m

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.stats import binomtest
 
-from flatness.checks import above, at_least, checked, inside, integer_array, real_array
+from flatness.checks import above, at_least, both, checked, inside, integer_array, real_array
 
 
 def buffer_set(intervals: Sequence) -> np.ndarray:
@@ -37,12 +37,22 @@ def buffer_set(intervals: Sequence) -> np.ndarray:
     return b
 
 
+def _countable(name: str, value: float, sizes: dict) -> None:
+    if value > 1e6:
+        raise ValueError(f"{name}: expected at most a million points on average, got {value}")
+
+
+def _intervals(name: str, buffer: np.ndarray, sizes: dict) -> None:
+    if buffer.ndim != 2 or buffer.shape[1] != 2 or (buffer[:, 0] >= buffer[:, 1]).any():
+        raise ValueError(f"{name}: expected nonempty intervals of shape (J, 2), got {buffer.tolist()}")
+
+
 def _buffer(name: str, buffer: np.ndarray, sizes: dict) -> None:
     if buffer.ndim != 2 or buffer.shape[1] != 2 or (np.diff(buffer.ravel()) < 0).any() or (buffer[:, 0] >= buffer[:, 1]).any():
         raise ValueError(f"{name}: expected a buffer (see buffer_set) of shape (J, 2), got {buffer.tolist()}")
 
 
-@checked(buffer=_buffer)
+@checked(buffer=_intervals)
 def measure(buffer: np.ndarray) -> float:
     """Lebesgue measure of a buffer."""
     return float(np.sum(buffer[:, 1] - buffer[:, 0]))
@@ -61,7 +71,7 @@ def contains(buffer: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.searchsorted(buffer.ravel(), points, side="right") % 2 == 1
 
 
-@checked(a=_buffer, b=_buffer)
+@checked(a=_intervals, b=_intervals)
 def intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The intersection of two buffers."""
     low = np.maximum(a[:, None, 0], b[None, :, 0])
@@ -110,26 +120,23 @@ def mixed_points(name: str, draw_counts: Callable, generating_function: Callable
 @checked(k=above(0))
 def uniform_points(k: int) -> DemandModel:
     """Exactly k uniform points: survival ``measure**k``."""
-    _positive("k", k)
     return mixed_points(f"{k} uniform points", lambda n, g: np.full(n, k), lambda t: t**k)
 
 
-@checked(rate=above(0))
+@checked(rate=both(above(0), _countable))
 def poisson_points(rate: float) -> DemandModel:
     """A Poisson number of uniform points: survival ``exp(-rate * (1 - measure))``."""
-    _positive("rate", rate)
     return mixed_points(f"Poisson, rate {rate:g}", lambda n, g: g.poisson(rate, n),
                         lambda t: np.exp(-rate * (1 - t)))
 
 
-@checked(shape=above(0), mean=above(0))
+@checked(shape=above(0), mean=both(above(0), _countable))
 def gamma_poisson_points(shape: float, mean: float) -> DemandModel:
     """A Poisson number whose rate is Gamma(shape) with the given mean: survival ``(1 + mean (1 - t) /
     shape)**-shape``.
 
     The points of one draw tell about the others (overdispersion), and the model is exchangeable all the same.
     """
-    _positive("shape", shape), _positive("mean", mean)
     return mixed_points(f"gamma-Poisson, mean {mean:g}",
                         lambda n, g: g.poisson(g.gamma(shape, mean / shape, n)),
                         lambda t: (1 + mean * (1 - t) / shape) ** -shape)
@@ -156,7 +163,6 @@ def tilted_points(k: int, power: float) -> DemandModel:
 
     Survival is the k-th power of the buffer's mass under that density, not under Lebesgue measure.
     """
-    _positive("k", k), _positive("power", power)
     return DemandModel(f"{k} points, density {power:g} x^{power - 1:g}", power == 1,
                        lambda n, g: g.random((n, k)) ** (1 / power),
                        lambda b: float(np.sum(b[:, 1] ** power - b[:, 0] ** power)) ** k)
@@ -200,7 +206,7 @@ def least_survival(t: float, mean: float, largest: int = 40) -> tuple[float, np.
     (0.125, 3)
     """
     if not (0 <= t <= 1 and 0 <= mean <= largest):
-        raise ValueError(f"t must lie in [0, 1] and mean in [0, {largest}], got t={t}, mean={mean}")
+        raise ValueError(f"t must lie in [0, 1] and mean in [0, largest = {largest}], got t={t}, mean={mean}")
     k = np.arange(largest + 1)
     lp = linprog(t**k, A_ub=[k], b_ub=[mean], A_eq=[np.ones_like(k)], b_eq=[1.0], method="highs")
     return float(lp.fun), lp.x
@@ -239,14 +245,8 @@ def interval(hits: int, n: int, level: float = 0.95) -> Estimate:
 def estimate_survival(model: DemandModel, buffer: np.ndarray, n: int, generator: np.random.Generator,
                       level: float = 0.95) -> Estimate:
     """Monte Carlo estimate of P(S contained in buffer) from n independent draws, with its exact interval."""
-    _positive("n", n)
     if not isinstance(model, DemandModel):
         raise TypeError(f"model: expected a DemandModel, got {type(model).__name__}")
     points = model.sample(n, generator)
     survived = np.all(contains(buffer, points) | np.isnan(points), axis=1)
     return interval(int(np.count_nonzero(survived)), n, level)
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} must be positive, got {value}")

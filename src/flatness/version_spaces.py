@@ -45,7 +45,7 @@ def point_vocabulary(hypotheses: np.ndarray, classes: int = 2) -> Vocabulary:
     if not hypotheses.size:
         raise ValueError("hypotheses: expected at least one hypothesis on at least one point")
     if hypotheses.max() >= classes:
-        raise ValueError(f"classes: expected more than the largest label {hypotheses.max()}, got {classes}")
+        raise ValueError(f"classes, hypotheses: expected more classes than the largest label {hypotheses.max()}, got {classes}")
     programs, names = [], []
     for x in range(m):
         for c in range(classes):
