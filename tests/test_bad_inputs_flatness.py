@@ -3,7 +3,7 @@
 import pytest
 import torch
 from bad_inputs import Case, defects
-from test_bad_inputs_networks import NAN_NETWORKS, SHARED, deep, parts, two, two_parts
+from test_bad_inputs_networks import NAN_NETWORKS, SHARED, deep, parts, two_parts
 
 from flatness import balancing, curvature, diagonal, invariance, margins, rescaling, sharpness, spectrum, symmetry
 

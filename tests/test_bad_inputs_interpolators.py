@@ -123,6 +123,7 @@ CASES = [
     Case(population.target_field, lambda: {"unit": network().W / network().W.norm(dim=-1, keepdim=True), "target": target(),
                                            "activation": RELU}),
     Case(population.cross_moment, two_parts("net", target=target)),
+    Case(population.hermite_coefficients, numbers(function=torch.relu, terms=5)),
     Case(population.target_moments, lambda: {"target": target()}),
     *(Case(population.population_loss, two_parts("net", target=lambda name=name: targets.make_target(name, 4, rng(), 2),
                                                  law=lambda law=law: law, samples=lambda: 50, generator=rng),

@@ -83,7 +83,8 @@ def _target_field(unit, target, activation):
     return (K @ mass)[..., 0], slope @ (mass * teacher.W / length[:, :, None])
 
 
-@checked(overflow=False, x=shape("n d", "M n d"), y=shape("n", "M n"), reference=any_dtype, badness=above(0), rounds=at_least(1), width=at_least(1), schedule=instance(Schedule))
+@checked(overflow=False, x=shape("n d", "M n d"), y=shape("n", "M n"), reference=any_dtype, badness=above(0),
+         rounds=at_least(1), width=at_least(1), schedule=instance(Schedule))
 def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activation: Activation,
               reference: torch.Tensor, generator: torch.Generator, badness: float = 0.5, rounds: int = 6,
               bracket: tuple[float, float] = (0.05, 1.5), width: int | None = None,

@@ -163,7 +163,8 @@ def polished(net: TwoLayer, x: torch.Tensor, y: torch.Tensor,
     return found
 
 
-@checked(overflow=False, nets=several(TwoLayer, "networks"), x=shape("M n d"), y=shape("M n"), names=_named, tolerance=at_least(0))
+@checked(overflow=False, nets=several(TwoLayer, "networks"), x=shape("M n d"), y=shape("M n"), names=_named,
+         tolerance=at_least(0))
 def best_of(nets: Sequence[TwoLayer], names: Sequence[str], x: torch.Tensor, y: torch.Tensor,
             prefix: Sequence[str] | None = None, tolerance: float = LOSS_TOLERANCE) -> Flattest:
     """Per data set the interpolating network of smallest F*; InterpolationError if there is none."""

@@ -12,7 +12,7 @@ import scipy.optimize
 import torch
 
 from flatness.activations import Activation
-from flatness.checks import a, above, at_least, checked, one_of, shape
+from flatness.checks import a, at_least, checked, one_of, shape
 from flatness.flattest import LOSS_TOLERANCE, Schedule, flattest, initial_network
 from flatness.polish import InterpolationError, check_counting, interpolate, require_interpolation
 from flatness.targets import DataSet
@@ -97,7 +97,8 @@ def random_features(x: torch.Tensor, y: torch.Tensor, activation: Activation, ge
     return require_interpolation(TwoLayer(a[..., 0], net.W, activation), x, y, tolerance, "random features")
 
 
-@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), start=one_of("small", "lazy"), width=at_least(2), steps=at_least(0), tolerance=at_least(0))
+@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), start=one_of("small", "lazy"), width=at_least(2),
+         steps=at_least(0), tolerance=at_least(0))
 def gradient_descent(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator: torch.Generator,
                      start: str = "small", width: int | None = None, steps: int = 2000,
                      tolerance: float = LOSS_TOLERANCE) -> TwoLayer:
@@ -146,7 +147,8 @@ def _descend(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, steps: int, floor:
     return TwoLayer(a, W, act)
 
 
-@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), extra_x=shape("k d", "M k d"), extra_y=shape("k", "M k"), width=at_least(1), schedule=a(Schedule))
+@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), extra_x=shape("k d", "M k d"), extra_y=shape("k", "M k"),
+         width=at_least(1), schedule=a(Schedule))
 def poisoned(x: torch.Tensor, y: torch.Tensor, activation: Activation, extra_x: torch.Tensor,
              extra_y: torch.Tensor, generator: torch.Generator, width: int | None = None,
              schedule: Schedule = Schedule()) -> TwoLayer:

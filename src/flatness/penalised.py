@@ -56,7 +56,8 @@ class Schedule:
                 self.tau_first ** (1 - t) * self.tau_last**t)
 
 
-@checked(a=shape("M m"), W=shape("M m d"), x=shape("M n d"), y=shape("M n"), lam=at_least(0), tau=above(0), penalty=one_of(*PENALTIES))
+@checked(a=shape("M m"), W=shape("M m d"), x=shape("M n d"), y=shape("M n"), lam=at_least(0), tau=above(0),
+         penalty=one_of(*PENALTIES))
 def penalised_gradient(a: torch.Tensor, W: torch.Tensor, x: torch.Tensor, y: torch.Tensor,
                        activation: Activation, lam: float, tau: float,
                        penalty: str = "orbit") -> tuple[torch.Tensor, ...]:

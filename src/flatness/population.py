@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from flatness.activations import Activation
-from flatness.checks import KindError, NotFinite, a, at_least, checked, one_of, shape
+from flatness.checks import KindError, NotFinite, a, at_least, checked, integer, one_of, shape
 from flatness.targets import LAWS, MultiIndex, SingleIndexSum, Target, sample_inputs
 from flatness.two_layer import TwoLayer, concatenate
 
@@ -127,11 +127,15 @@ def hermite_coefficients(function: Callable, terms: int = HERMITE_TERMS) -> torc
     >>> [round(c, 6) for c in hermite_coefficients(torch.square)[:4].tolist()]   # z^2 = h_0 + sqrt(2) h_2
     [1.0, 0.0, 1.414214, 0.0]
     """
+    integer("terms", terms, 0)
     nodes, weights = np.polynomial.legendre.leggauss(600)
     side = 7.5 * (nodes + 1)
     z = torch.from_numpy(np.concatenate([-side[::-1], side]))
     root = torch.exp(-z * z / 4) / (2 * math.pi) ** 0.25  # square root of the density
-    integrand = torch.from_numpy(7.5 * np.concatenate([weights[::-1], weights])) * root * function(z)
+    values = function(z)
+    if not isinstance(values, torch.Tensor) or values.shape != z.shape or not values.isfinite().all():
+        raise ValueError("function: expected finite values at every point of [-15, 15]")
+    integrand = torch.from_numpy(7.5 * np.concatenate([weights[::-1], weights])) * root * values
     before, current, out = torch.zeros_like(z), root, []
     for k in range(terms):
         out.append(float((integrand * current).sum()))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flatness.checks import KindError, above, any_dtype, checked, integer, integer_array, number
+from flatness.checks import KindError, above, any_dtype, checked, integer_array, number
 from flatness.curvature import BlockTrace
 from flatness.networks import MLPEnsemble
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from flatness.checks import a, at_least, between, checked, integer_array
+from flatness.checks import a, at_least, between, checked
 from flatness.language import Vocabulary, language, length, maximal, random_vocabulary, superset_sum
 from flatness.tasks import Task, buffer_sizes, correct_policies, task_of_policy
 

@@ -142,7 +142,8 @@ def largest_eigenvalue(product: Callable[[Tensor], Tensor], start: Tensor, *, rt
     return Eigenvalue(values[:, -1], residual, step)
 
 
-@checked(x=shape("n d"), y=labels, matrix=one_of(*MATRICES), rtol=above(0), max_steps=at_least(1), max_bytes=at_least(1))
+@checked(x=shape("n d"), y=labels, matrix=one_of(*MATRICES), rtol=above(0), max_steps=at_least(1),
+         max_bytes=at_least(1))
 def lambda_max(networks: MLPEnsemble, x: Tensor, y: Tensor, *, matrix: str = "hessian",
                scale: MLPEnsemble | None = None, seed: int = 0, rtol: float = 1e-6,
                max_steps: int = 300, max_bytes: int = 2**28) -> Eigenvalue:
