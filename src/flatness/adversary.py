@@ -104,7 +104,8 @@ def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activati
     """
     x, y = as_data(x, y)
     if reference.shape != (len(x),) or not (reference > 0).all():
-        raise ValueError(f"reference: expected {len(x)} positive numbers, one for each data set, got {reference.tolist()}")
+        raise ValueError(f"reference: expected {len(x)} positive numbers, one for each data set, got "
+                         f"{reference.tolist()}")
     if not isinstance(target, SingleIndexSum):
         raise ValueError("target: the adversary needs a sum of single-index links: only there is the population loss "
                          "in closed form")

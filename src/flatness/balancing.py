@@ -44,20 +44,24 @@ class TraceFlow:
     constant: Tensor
 
     def __post_init__(self) -> None:
-        for name, value in (("leaving", self.leaving), ("constant", self.constant), *((f"entering[{i}]", v) for i, v in enumerate(self.entering)),
-                            *((f"between[{i}]", v) for i, v in enumerate(self.between))):
+        named = {f"entering[{i}]": value for i, value in enumerate(self.entering)}
+        named |= {f"between[{i}]": value for i, value in enumerate(self.between)}
+        named |= {"leaving": self.leaving, "constant": self.constant}
+        for name, value in named.items():
             if not isinstance(value, Tensor) or not value.ndim:
                 raise KindError(f"{name}: expected a tensor with an axis for the networks, got {value!r}"[:200])
         widths = [entering.shape[-1] for entering in self.entering]
         if not widths or len(self.between) != len(widths) - 1:
-            raise ValueError(f"entering, between: expected one tensor per hidden layer, one fewer between, got {len(widths)} and "
+            raise ValueError(f"entering, between: expected one tensor per hidden layer, one fewer between, got "
+                             f"{len(widths)} and "
                              f"{len(self.between)}")
-        expected = {f"entering[{i}]": (entering, (len(self.constant), d)) for i, (entering, d) in enumerate(zip(self.entering, widths))}
-        expected |= {f"between[{i}]": (between, (len(self.constant), widths[i + 1], widths[i])) for i, between in enumerate(self.between)}
-        expected |= {"leaving": (self.leaving, (len(self.constant), widths[-1])), "constant": (self.constant, (len(self.constant),))}
-        for name, (value, shape) in expected.items():
+        count = len(self.constant)
+        shapes = [(count, d) for d in widths] + [(count, after, before) for before, after in zip(widths, widths[1:])]
+        shapes += [(count, widths[-1]), (count,)]
+        for (name, value), shape in zip(named.items(), shapes, strict=True):
             if value.shape != shape or value.dtype != self.leaving.dtype or not value.dtype.is_floating_point:
-                raise ValueError(f"{name}: expected shape {shape} and {self.leaving.dtype}, got {tuple(value.shape)}, {value.dtype}")
+                raise ValueError(f"{name}: expected shape {shape} and {self.leaving.dtype}, got "
+                                 f"{tuple(value.shape)}, {value.dtype}")
             if value.device != self.leaving.device:
                 raise ValueError(f"{name}: expected the device {self.leaving.device}, got {value.device}")
             if value.device.type != "meta" and not (value.isfinite() & (value >= 0)).all():
@@ -133,8 +137,10 @@ def _check_scales(flow: TraceFlow, t: list[Tensor]) -> None:
     if len(t) != len(flow.entering):
         raise ValueError(f"t: expected one tensor for each of {len(flow.entering)} hidden layers, got {len(t)}")
     for layer, (u, entering) in enumerate(zip(t, flow.entering)):
-        if not isinstance(u, Tensor) or (u.shape, u.dtype, u.device) != (entering.shape, entering.dtype, entering.device):
-            raise ValueError(f"t[{layer}]: expected shape {tuple(entering.shape)}, {entering.dtype} on {entering.device}")
+        like = (entering.shape, entering.dtype, entering.device)
+        if not isinstance(u, Tensor) or (u.shape, u.dtype, u.device) != like:
+            raise ValueError(f"t[{layer}]: expected shape {tuple(entering.shape)}, {entering.dtype} on "
+                             f"{entering.device}")
         if u.device.type != "meta" and not (u.isfinite() & (u > 0)).all():
             raise ValueError(f"t[{layer}]: expected positive finite numbers")
 

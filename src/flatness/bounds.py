@@ -29,7 +29,8 @@ from flatness.two_layer import TwoLayer, as_data, _half_mse
 
 
 def _candidates(name: str, candidates: Mapping[str, TwoLayer], sizes: dict) -> None:
-    if not isinstance(candidates, Mapping) or not candidates or not all(isinstance(net, TwoLayer) for net in candidates.values()):
+    named = isinstance(candidates, Mapping) and all(isinstance(net, TwoLayer) for net in candidates.values())
+    if not named or not candidates:
         raise ValueError(f"{name}: expected at least one TwoLayer by name, got {candidates!r}"[:200])
 
 
@@ -80,7 +81,8 @@ def certificate(x: torch.Tensor, y: torch.Tensor, activation: Activation, candid
         raise ValueError(f"for degree > 1 all candidates must have width <= {width}")
     for net in candidates.values():
         if net.dim != x.shape[-1] or net.count != len(x) or (net.a.dtype, net.a.device) != (x.dtype, x.device):
-            raise ValueError(f"candidates, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on {x.device}, got {net.count} in "
+            raise ValueError(f"candidates, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on "
+                             f"{x.device}, got {net.count} in "
                              f"R^{net.dim}, {net.a.dtype} on {net.a.device}")
     names = tuple(candidates)
     flat = torch.stack([torch.where(_half_mse(net, x, y) <= tolerance, orbit_minimum(net, x), torch.inf)

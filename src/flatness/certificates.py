@@ -75,7 +75,8 @@ def _check_farkas(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_cl
         raise ValueError("farkas: expected as many points, rivals and weights")
     if len(farkas.points) and not (0 <= farkas.points.min() and farkas.points.max() < len(points)
                                    and 0 <= farkas.rivals.min() and farkas.rivals.max() < num_classes):
-        raise ValueError(f"farkas, points: expected rows of {len(points)} points and rivals of num_classes = {num_classes} classes")
+        raise ValueError(f"farkas, points: expected rows of {len(points)} points and rivals of num_classes = "
+                         f"{num_classes} classes")
 
 
 @checked(layers=shape("B? K d"), points=shape("n? d"), labels=_labels)
@@ -120,7 +121,8 @@ def certified_system(features, labels, probes, probe: int, label: int) -> tuple[
     """Points ``(n + 1, D + 1)`` and labels ``(n + 1,)`` of the system behind the pair ``(probe, label)``."""
     features, probes = real_array("features", features), real_array("probes", probes)
     if features.ndim != 2 or probes.ndim != 2 or features.shape[1] != probes.shape[1] or not len(features):
-        raise ValueError(f"features, probes: expected shapes (n, D) and (q, D), got {features.shape} and {probes.shape}")
+        raise ValueError(f"features, probes: expected shapes (n, D) and (q, D), got {features.shape} and "
+                         f"{probes.shape}")
     if integer_array("labels", labels, 0).shape != features.shape[:1]:
         raise ValueError(f"labels: expected {len(features)} classes, as features, got shape {np.shape(labels)}")
     integer("probe", probe, 0, len(probes) - 1)
@@ -148,7 +150,8 @@ def verify(verdicts, features: np.ndarray, labels: np.ndarray, probes: np.ndarra
     if labels.max() >= verdicts.verdict.shape[1]:
         raise ValueError(f"labels: expected classes 0 to {verdicts.verdict.shape[1] - 1}, got {labels.max()}")
     if verdicts.witnesses.shape[-1] != features.shape[1] + 1:
-        raise ValueError(f"features, verdicts: expected {verdicts.witnesses.shape[-1] - 1} features, got {features.shape[1]}")
+        raise ValueError(f"features, verdicts: expected {verdicts.witnesses.shape[-1] - 1} features, got "
+                         f"{features.shape[1]}")
     points = np.hstack([features, np.ones((len(features), 1))])
     queries = np.hstack([probes, np.ones((len(probes), 1))])
     on_training = margins(verdicts.witnesses, points, labels).min(1, initial=np.inf)

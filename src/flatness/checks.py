@@ -3,11 +3,12 @@
     @checked(x=shape("n d", "M n d"), y=labels, probes=at_least(2))
     def hutchinson_trace(networks: MLPEnsemble, x: Tensor, y: Tensor, *, probes: int, ...)
 
-From the annotations follow the kinds: tensors are floating-point and finite, all of one dtype and on one device, together with
-the networks; numbers are finite, integers are integers. The rest is given by name: shapes, whose letters mean the same size in
-every argument (M, d, m and K are also those of the networks), and ranges. A breach is a ValueError, for what is of another kind also a
-TypeError, that names the argument, what was expected and what came, before anything is computed. A result
-that overflows is a ValueError too: with finite arguments nothing here returns infinity or NaN unless it says so.
+From the annotations follow the kinds: tensors are floating-point and finite, all of one dtype and on one device,
+together with the networks; numbers are finite, integers are integers. The rest is given by name: shapes, whose letters
+mean the same size in every argument (M, d, m and K are also those of the networks), and ranges. A breach is a
+ValueError, for what is of another kind also a TypeError, that names the argument, what was expected and what came,
+before anything is computed. A result that overflows is a ValueError too: with finite arguments nothing here returns
+infinity or NaN unless it says so. Inside another checked function only kinds and shapes are looked at.
 Values on the meta device are not looked at, since there are none.
 """
 
@@ -39,6 +40,9 @@ class NotFinite(ValueError):
     """A value that is not finite, or not positive, where it must be; inside a checked function this is an overflow."""
 
 
+_DEGENERATE = (NotFinite, OverflowError, ZeroDivisionError, torch.linalg.LinAlgError, np.linalg.LinAlgError)
+
+
 class _Depth(threading.local):
     inside = False
 
@@ -49,8 +53,8 @@ _depth = _Depth()
 def checked(overflow: bool = True, **rules: Rule | None) -> Callable:
     """A decorator: the arguments are checked by their annotations and by the rules before the function runs.
 
-    A rule replaces what the annotation says about the dtype; None leaves the argument unchecked. ``overflow=False``: the
-    function documents results that are not finite.
+    A rule replaces what the annotation says about the dtype; None leaves the argument unchecked.
+    ``overflow=False``: the function documents results that are not finite.
 
     >>> @checked(x=shape("n d"), y=shape("n"), p=at_least(1))
     ... def total(x: Tensor, y: Tensor, p: int = 1): return x.sum() + y.sum()
@@ -78,13 +82,13 @@ def checked(overflow: bool = True, **rules: Rule | None) -> Callable:
                 if kinds[name] is not None:
                     kinds[name](name, value, like, sizes, getattr(rule, "real", True))
                 rule(name, value, sizes)
-            if _depth.inside:  # of another checked function: the values were looked at there, and its arguments are to be named
+            if _depth.inside:  # of another checked function, whose arguments an error should name
                 return function(*args, **kwargs)
             _depth.inside = True
             try:
                 with np.errstate(all="ignore"):
                     result = function(*args, **kwargs)
-            except (NotFinite, OverflowError, ZeroDivisionError, torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:
+            except _DEGENERATE as error:
                 raise ValueError(f"{_listed(given)}: {_BEYOND} ({error})") from error
             except (RuntimeError, NotImplementedError) as error:
                 if not any(device.type == "meta" for _, _, device in like):
@@ -92,7 +96,9 @@ def checked(overflow: bool = True, **rules: Rule | None) -> Callable:
                 raise ValueError(f"{_listed(given)}: this needs values, got tensors on the meta device") from error
             finally:
                 _depth.inside = False
-            if overflow and not _finite(result) and all(_finite(value) for name, value in given if rules.get(name) is diverged or name == "self"):
+            if not overflow or _finite(result):
+                return result
+            if all(_finite(value) for name, value in given if rules.get(name) is diverged or name == "self"):
                 raise ValueError(f"{_listed(given)}: {_BEYOND}")
             return result
 
@@ -226,8 +232,8 @@ def _integers(name, values, like, sizes, real) -> None:
     integer_array(name, values)
 
 
-_KINDS |= {"Tensor": _tensor, "torch.Tensor": _tensor, "MLPEnsemble": _networks, "TwoLayer": _two_layer, "Activation": _activation,
-           "torch.Generator": _generator, "np.ndarray": _array, "int": _integer, "float": _number,
+_KINDS |= {"Tensor": _tensor, "torch.Tensor": _tensor, "MLPEnsemble": _networks, "TwoLayer": _two_layer,
+           "Activation": _activation, "torch.Generator": _generator, "np.ndarray": _array, "int": _integer, "float": _number,
            "Sequence[float]": _samples, "Sequence[int]": _integers}
 
 
@@ -264,11 +270,13 @@ def shape(*shapes: str, real: bool = True) -> Rule:
                 for s, letter in zip(size, letters):
                     sizes.setdefault(letter.rstrip("?"), (s, name))
                 return
-        known = [f"{k} = {sizes[k][0]}, as in {sizes[k][1]}" for k in dict.fromkeys(k.rstrip("?") for w in wanted for k in w)
+        letters = dict.fromkeys(k.rstrip("?") for w in wanted for k in w)
+        known = [f"{k} = {sizes[k][0]}, as in {sizes[k][1]}" for k in letters
                  if k in sizes and sizes[k][1] != name]
         text = " or ".join(f"({', '.join(w).replace('?', '')}{',' * (len(w) == 1)})" for w in wanted)
         free = " of sizes >= 1" if not known else ""
-        raise ValueError(f"{name}: expected shape {text}{free}{' with ' if known else ''}{'; '.join(known)}, got {size}")
+        raise ValueError(f"{name}: expected shape {text}{free}{' with ' if known else ''}{'; '.join(known)}, got "
+                         f"{size}")
     return rule
 
 
@@ -280,7 +288,8 @@ def _fits(size: int, letter: str, sizes: dict[str, tuple[int, str]]) -> bool:
 
 
 def inputs(name: str, x: Tensor, sizes: dict[str, tuple[int, str]]) -> None:
-    """Inputs of two-layer networks: (n, d) shared, (M, n, d) per network; a single network takes several sets (M, n, d)."""
+    """Inputs of two-layer networks: (n, d) shared, (M, n, d) per network; a single network takes several sets (M, "
+    "n, d)."""
     single = sizes["M"][0] == 1 or (x.ndim == 3 and x.shape[0] == 1)
     known = {k: v for k, v in sizes.items() if k != "M"} if single else sizes
     shape("n d", "M n d")(name, x, known)
@@ -297,7 +306,8 @@ def labels(name: str, y: Tensor, sizes: dict[str, tuple[int, str]]) -> None:
     """Int64 classes (n,), 0 to K - 1."""
     classes = f"0 to {sizes['K'][0] - 1}" if "K" in sizes else "0 to K - 1"
     n = sizes["n"][0] if "n" in sizes else "n"
-    if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.ndim != 1 or len(y) != sizes.get("n", (len(y),))[0] or not len(y):
+    whole = isinstance(y, Tensor) and y.dtype == torch.int64 and y.ndim == 1
+    if not whole or not len(y) or len(y) != sizes.get("n", (len(y),))[0]:
         got = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
         beside = f" ({n} as in {sizes['n'][1]})" if "n" in sizes else ""
         raise KindError(f"{name}: expected {n} int64 classes {classes}{beside}, got {got}")
@@ -353,7 +363,8 @@ def _range(holds: Callable, text: str, said: str = "") -> Rule:
         if isinstance(value, Tensor) and value.device.type == "meta":
             return
         if not (holds(value).all() if isinstance(value, Tensor) else np.all(holds(np.asarray(value)))):
-            raise ValueError(f"{name}: expected {said or ('a number ' if isinstance(value, numbers.Real) else 'numbers ')}{text}, got {value}")
+            several = "a number " if isinstance(value, numbers.Real) else "numbers "
+            raise ValueError(f"{name}: expected {said or several + text}, got {value}")
     return rule
 
 
@@ -379,7 +390,8 @@ def several(kind: type, what: str, low: int = 1) -> Rule:
     """A sequence of at least ``low`` objects of a kind."""
     @_rule()
     def rule(name, value, sizes):
-        if isinstance(value, str) or not isinstance(value, Sequence) or len(value) < low or not all(isinstance(v, kind) for v in value):
+        listed = isinstance(value, Sequence) and not isinstance(value, str)
+        if not listed or len(value) < low or not all(isinstance(v, kind) for v in value):
             raise ValueError(f"{name}: expected at least {low} {what}, got {value!r}"[:300])
     return rule
 
@@ -403,7 +415,7 @@ def integer(name: str, value: Any, low: int | None = None, high: int | None = No
     Traceback (most recent call last):
     ValueError: n: expected an integer >= 1, got 0
     """
-    if isinstance(value, Tensor) and value.ndim == 0 and not value.dtype.is_floating_point and not value.dtype.is_complex:
+    if isinstance(value, Tensor) and value.ndim == 0 and value.device.type != "meta":
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise KindError(f"{name}: expected an integer, got {value!r}")

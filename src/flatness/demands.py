@@ -170,7 +170,8 @@ def survival_table(law: np.ndarray) -> np.ndarray:
 def law_from_survival(table: np.ndarray) -> np.ndarray:
     """The subset law with this survival table: Moebius inversion, inverse of :func:`survival_table`."""
     law = np.array(table, dtype=object)
-    if law.ndim != 1 or law.size & (law.size - 1) or not law.size or any(not isinstance(p, Fraction | int) for p in law.tolist()):
+    exact = law.ndim == 1 and all(isinstance(p, Fraction | int) for p in law.tolist())
+    if not exact or law.size & (law.size - 1) or not law.size:
         raise ValueError(f"table: expected exact numbers of shape (2**u,), got shape {law.shape}")
     for i in range(law.size.bit_length() - 1):
         halves = law.reshape(-1, 2, 1 << i)
@@ -242,7 +243,8 @@ def _checked_size(u: int) -> int:
 
 
 def _checked_law(law: np.ndarray) -> np.ndarray:
-    exact = isinstance(law, np.ndarray) and law.dtype == object and law.ndim == 1 and all(isinstance(p, Fraction | int) for p in law)
+    exact = isinstance(law, np.ndarray) and law.dtype == object and law.ndim == 1
+    exact = exact and all(isinstance(p, Fraction | int) for p in law)
     if not exact or not law.size or law.size & (law.size - 1) or min(law) < 0 or sum(law.tolist()) != 1:
         raise ValueError("law: a subset law is an object array of shape (2**u,) that adds up to one exactly")
     return law

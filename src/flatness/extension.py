@@ -246,7 +246,8 @@ def estimate_labellings(
         sizes = np.array([len(m) for m in members])
         child = np.concatenate(members) if members else np.empty(0, dtype=int)
         if not len(child):
-            raise ValueError(f"features, probes: no labelling of the first {prefixes.shape[1] + 1} probe points could be certified "
+            raise ValueError(f"features, probes: no labelling of the first {prefixes.shape[1] + 1} probe points "
+                             f"could be certified "
                              f"({tree.undecided} undecided)")
         run, log_weight = np.repeat(run, sizes), np.repeat(log_weight, sizes)
         appeal = tilt * _log_depth(tree, child_layers, child_prefixes)[child] if tilt else np.zeros(len(child))

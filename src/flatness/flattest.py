@@ -25,10 +25,12 @@ LOSS_TOLERANCE = 1e-18
 
 
 def _check_candidates(name: str, nets: Sequence[TwoLayer], x: torch.Tensor) -> None:
-    """ValueError unless the networks belong to the data sets x (M, n, d): as many, in the same dimension, dtype and place."""
+    """ValueError unless the networks belong to the data sets x (M, n, d): as many, in the same dimension, dtype and "
+    "place."""
     for net in nets:
         if net.count not in (1, len(x)) or net.dim != x.shape[-1] or (net.a.dtype, net.a.device) != (x.dtype, x.device):
-            raise ValueError(f"{name}, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on {x.device}, got {net.count} in "
+            raise ValueError(f"{name}, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on {x.device}, "
+                             f"got {net.count} in "
                              f"R^{net.dim}, {net.a.dtype} on {net.a.device}")
 
 

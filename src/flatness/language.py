@@ -83,7 +83,8 @@ def vocabulary(programs: Mapping[str, Iterable[int]], n_states: int) -> Vocabula
     for name, states in programs.items():
         states = {integer("programs", s) for s in states}
         if any(not 0 <= s < n_states for s in states):
-            raise ValueError(f"programs: program {name!r} holds a state outside 0..{n_states - 1}, n_states = {n_states}")
+            raise ValueError(f"programs: program {name!r} holds a state outside 0..{n_states - 1}, n_states = "
+                             f"{n_states}")
         masks.append(sum(1 << int(s) for s in states))
     return Vocabulary(n_states, tuple(masks), tuple(programs))
 
@@ -251,7 +252,8 @@ def statement_set(lang: Language, statements: Iterable) -> np.ndarray:
     """A set of statements, each as for :func:`statement`, as a boolean array (or such an array, checked)."""
     if isinstance(statements, np.ndarray) and statements.dtype == bool:
         if statements.shape != lang.member.shape:
-            raise ValueError(f"statements: expected a boolean array of shape {lang.member.shape}, got {statements.shape}")
+            raise ValueError(f"statements: expected a boolean array of shape {lang.member.shape}, got "
+                             f"{statements.shape}")
         outside = np.flatnonzero(statements & ~lang.member)
         if outside.size:
             raise ClashError(clash(lang, int(outside[0])))

@@ -41,10 +41,12 @@ class MLPEnsemble:
                 if not isinstance(block, Tensor):
                     raise KindError(f"{name}: expected a tensor, got {type(block).__name__}")
                 if not block.dtype.is_floating_point or (block.dtype, block.device) != (first.dtype, first.device):
-                    raise KindError(f"{name}: expected floating-point numbers of one dtype on one device, as weights[0] "
+                    raise KindError(f"{name}: expected floating-point numbers of one dtype on one device, as "
+                                    f"weights[0] "
                                     f"({first.dtype} on {first.device}), got {block.dtype} on {block.device}")
                 if not block.numel():
-                    raise ValueError(f"{name}: expected at least one network and one unit, got shape {tuple(block.shape)}")
+                    raise ValueError(f"{name}: expected at least one network and one unit, got shape "
+                                     f"{tuple(block.shape)}")
         for layer, weight in enumerate(self.weights):
             if weight.ndim != 3 or weight.shape[0] != self.weights[0].shape[0]:
                 raise ValueError(f"weights[{layer}]: expected shape (M, d_out, d_in) with M = {self.weights[0].shape[0]}, "
@@ -109,7 +111,8 @@ class MLPEnsemble:
         """The sub-ensemble of the networks at ``index`` (an int gives an ensemble of one)."""
         if isinstance(index, Tensor) and (index.ndim != 1 or index.dtype.is_floating_point or index.dtype.is_complex
                                           or index.device.type == "meta" != self.device.type):
-            raise ValueError(f"index: expected whole numbers or truth values (k,), got {index.dtype} {tuple(index.shape)} on "
+            raise ValueError(f"index: expected whole numbers or truth values (k,), got {index.dtype} "
+                             f"{tuple(index.shape)} on "
                              f"{index.device}")
         if isinstance(index, int):
             integer("index", index, -len(self), len(self) - 1)
@@ -145,8 +148,8 @@ class MLPEnsemble:
     def preactivations(self, x: Tensor) -> list[Tensor]:
         """z_1, ..., z_L for inputs ``x`` of shape (n, d_0), common to all networks, or (M, n, d_0): shapes (M, n, d_l).
 
-        z_L is the output; that of a network that left the finite numbers (`flatness.training`) is NaN. Raises ValueError if
-        x has another dimension, is elsewhere or not finite, TypeError if its dtype differs.
+        z_L is the output; that of a network that left the finite numbers (`flatness.training`) is NaN. Raises
+        ValueError if x has another dimension, is elsewhere or not finite, TypeError if its dtype differs.
         """
         hidden, result = x, []
         for layer, weight in enumerate(self.weights):

@@ -103,7 +103,7 @@ def gaussian_kl(networks: MLPEnsemble, start: MLPEnsemble, sigma: Tensor) -> Ten
 
 
 def _check_start(networks: MLPEnsemble, start: MLPEnsemble) -> None:
-    if networks.widths != start.widths or len(networks) != len(start) or (networks.biases is None) != (start.biases is None):
+    if [b.shape for b in networks.parameters().values()] != [b.shape for b in start.parameters().values()]:
         raise ValueError(f"start: expected {len(networks)} networks of widths {networks.widths}, "
                          f"got {len(start)} of {start.widths}")
 

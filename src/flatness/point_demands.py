@@ -48,7 +48,8 @@ def _intervals(name: str, buffer: np.ndarray, sizes: dict) -> None:
 
 
 def _buffer(name: str, buffer: np.ndarray, sizes: dict) -> None:
-    if buffer.ndim != 2 or buffer.shape[1] != 2 or (np.diff(buffer.ravel()) < 0).any() or (buffer[:, 0] >= buffer[:, 1]).any():
+    _intervals(name, buffer, sizes)
+    if (np.diff(buffer.ravel()) < 0).any():
         raise ValueError(f"{name}: expected a buffer (see buffer_set) of shape (J, 2), got {buffer.tolist()}")
 
 
@@ -149,8 +150,8 @@ def mixture_of_counts(counts: Sequence[int], weights: Sequence[float]) -> Demand
     """
     counts, weights = integer_array("counts", counts).astype(np.int64), real_array("weights", weights)
     counts, weights = np.asarray(counts, dtype=np.int64), np.asarray(weights, dtype=np.float64)
-    if counts.shape != weights.shape or counts.ndim != 1 or not counts.size or (counts < 0).any() or (weights < 0).any() \
-            or abs(weights.sum() - 1) > 1e-12:
+    if counts.shape != weights.shape or counts.ndim != 1 or not counts.size \
+            or (counts < 0).any() or (weights < 0).any() or abs(weights.sum() - 1) > 1e-12:
         raise ValueError("counts, weights: give nonnegative counts with nonnegative weights that add up to one")
     return mixed_points(f"mixture of {counts.tolist()} points",
                         lambda n, g: g.choice(counts, size=n, p=weights),

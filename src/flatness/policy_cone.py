@@ -72,9 +72,11 @@ class PolicyCone:
         integer("num_classes", num_classes, 2)
         real_array("points", points)
         if np.ndim(points) != 2 or integer_array("labels", labels, 0, num_classes - 1).shape != points.shape[:1]:
-            raise ValueError(f"points, labels: expected shapes (n, d) and (n,), got {np.shape(points)} and {np.shape(labels)}")
+            raise ValueError(f"points, labels: expected shapes (n, d) and (n,), got {np.shape(points)} and "
+                             f"{np.shape(labels)}")
         if float(np.abs(points).max(initial=0.0)) > 1e150:
-            raise ValueError(f"points: expected numbers whose squares are finite, got one of size {np.abs(points).max():.0e}")
+            raise ValueError(f"points: expected numbers whose squares are finite, got one of size "
+                             f"{np.abs(points).max():.0e}")
         self.order = np.argsort(labels, kind="stable")
         self.points, self.labels, self.num_classes = points[self.order], labels[self.order], num_classes
         self.n, self.d = points.shape

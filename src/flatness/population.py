@@ -156,7 +156,8 @@ def _check_target(target: Target, like: torch.Tensor, kinds: type | tuple = Sing
         raise KindError(f"target: expected a target of this kind, got {type(target).__name__}")
     u = target.directions
     if (u.shape[-1], u.dtype, u.device) != (like.shape[-1], like.dtype, like.device):
-        raise ValueError(f"target: expected directions in R^{like.shape[-1]}, {like.dtype} on {like.device}, got R^{u.shape[-1]}, {u.dtype} "
+        raise ValueError(f"target: expected directions in R^{like.shape[-1]}, {like.dtype} on {like.device}, got "
+                         f"R^{u.shape[-1]}, {u.dtype} "
                          f"on {u.device}")
     if len(u) != len(like):
         raise ValueError(f"target: {len(like)} networks but {len(u)} targets")

@@ -82,9 +82,11 @@ def partial_spearman(x: Sequence[float], y: Sequence[float], given: Sequence[Seq
     rank_x, rank_y = (stats.rankdata(v) for v in _pairs(x, y))
     given = [real_array("given", g) for g in given]
     if any(g.shape != rank_x.shape for g in given):
-        raise ValueError(f"given: expected samples of length {len(rank_x)}, as x and y, got shapes {[g.shape for g in given]}")
+        raise ValueError(f"given: expected samples of length {len(rank_x)}, as x and y, got shapes "
+                         f"{[g.shape for g in given]}")
     if len(rank_x) < len(given) + 3:
-        raise ValueError(f"given: expected at most {len(rank_x) - 3} variables beside {len(rank_x)} pairs, got {len(given)}")
+        raise ValueError(f"given: expected at most {len(rank_x) - 3} variables beside {len(rank_x)} pairs, got "
+                         f"{len(given)}")
     design = np.column_stack([np.ones(len(rank_x)), *(stats.rankdata(np.asarray(g, dtype=float)) for g in given)])
     residual_x, residual_y = (r - design @ np.linalg.lstsq(design, r, rcond=None)[0] for r in (rank_x, rank_y))
     for name, residual in (("x", residual_x), ("y", residual_y)):

@@ -98,7 +98,8 @@ def rescaled_trace(trace: BlockTrace, factors: Sequence[float | Tensor]) -> Bloc
         raise ValueError(f"factors: expected one for each of the {layers - 1} hidden layers, "
                          f"got {len(factors)}")
     count = {value.shape for value in trace.blocks.values()}
-    for factor in (f if isinstance(f, Tensor) else torch.tensor(_plain("factors", f), dtype=torch.float64) for f in factors):
+    tensors = (f if isinstance(f, Tensor) else torch.tensor(_plain("factors", f), dtype=torch.float64) for f in factors)
+    for factor in tensors:
         if not factor.dtype.is_floating_point and factor.dtype != torch.int64 or factor.device.type == "meta" \
                 or not (factor.isfinite() & (factor > 0)).all() or factor.shape not in {torch.Size(()), *count}:
             raise ValueError(f"factors: expected positive finite numbers, or one for each network, got {factor}")
@@ -117,9 +118,11 @@ def permute_neurons(networks: MLPEnsemble, layer: int, order: Sequence[int] | Te
         raise ValueError(f"layer: expected a hidden layer, 0 to {len(networks.weights) - 2}, got {layer}")
     if isinstance(order, Tensor) and order.device.type == "meta":
         raise ValueError("order: expected values, got a tensor on the meta device")
-    order = torch.as_tensor(integer_array("order", order.cpu().numpy() if isinstance(order, Tensor) else order), device=networks.device)
+    order = integer_array("order", order.cpu().numpy() if isinstance(order, Tensor) else order)
+    order = torch.as_tensor(order, device=networks.device)
     if order.ndim != 1:
-        raise ValueError(f"order: expected a permutation of 0..{networks.widths[layer + 1] - 1}, got shape {tuple(order.shape)}")
+        raise ValueError(f"order: expected a permutation of 0..{networks.widths[layer + 1] - 1}, got shape "
+                         f"{tuple(order.shape)}")
     if sorted(order.tolist()) != list(range(networks.widths[layer + 1])):
         raise ValueError(f"order: expected a permutation of 0..{networks.widths[layer + 1] - 1}")
     weights = list(networks.weights)
@@ -184,8 +187,10 @@ def _positive(name: str, networks: MLPEnsemble, values: Tensor | float) -> Tenso
         values = torch.as_tensor(values, dtype=None if isinstance(values, Tensor) else torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise KindError(f"{name}: expected numbers, got {given!r}") from None
-    if values.dtype.is_complex or (values.device.type == "meta") != (networks.device.type == "meta") and isinstance(given, Tensor):
-        raise KindError(f"{name}: expected positive numbers on {networks.device}, got {values.dtype} on {values.device}")
+    elsewhere = isinstance(given, Tensor) and (values.device.type == "meta") != (networks.device.type == "meta")
+    if values.dtype.is_complex or elsewhere:
+        raise KindError(f"{name}: expected positive numbers on {networks.device}, got {values.dtype} on "
+                        f"{values.device}")
     values = values.to(dtype=networks.dtype, device=networks.device)
     if values.device.type != "meta" and not (values.isfinite() & (values > 0)).all():
         raise ValueError(f"{name}: expected positive finite numbers, got {given}")

@@ -69,7 +69,8 @@ def random_task(generator: np.random.Generator, n_states: int, n_programs: int, 
         made = task_of_policy(lang, inputs, int(generator.choice(members)))
         if made.outputs.any() and made.unseen.any():
             return made
-    raise ValueError(f"n_states, n_programs, density, n_inputs: no task with outputs and unseen statements in {ATTEMPTS} draws with "
+    raise ValueError(f"n_states, n_programs, density, n_inputs: no task with outputs and unseen statements in "
+                     f"{ATTEMPTS} draws with "
                      f"{n_states} states, {n_programs} programs, density {density} and {n_inputs} inputs")
 
 
@@ -96,7 +97,8 @@ def example_task(generator: np.random.Generator, n_states: int, n_features: int,
         made = task_of_policy(language(v), described, rule)
         if made.unseen.any():
             return made
-    raise ValueError(f"n_states, n_features, density, n_inputs: no task with unseen statements in {ATTEMPTS} draws with {n_states} states, "
+    raise ValueError(f"n_states, n_features, density, n_inputs: no task with unseen statements in {ATTEMPTS} draws "
+                     f"with {n_states} states, "
                      f"{n_features} features, density {density} and {n_inputs} inputs")
 
 

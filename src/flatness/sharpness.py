@@ -32,8 +32,9 @@ def adaptive_trace(networks: MLPEnsemble, diagonal: MLPEnsemble) -> Tensor:
     >>> adaptive_trace(net, hessian_diagonal(net, torch.tensor([[1.0]]), loss="square"))  # 9 * 4 + 4 * 9
     tensor([72.])
     """
-    if networks.widths != diagonal.widths or len(networks) != len(diagonal) or (networks.biases is None) != (diagonal.biases is None):
-        raise ValueError(f"diagonal: expected the shape of the networks, {len(networks)} of widths {networks.widths}, got "
+    if [b.shape for b in networks.parameters().values()] != [b.shape for b in diagonal.parameters().values()]:
+        raise ValueError(f"diagonal: expected the shape of the networks, {len(networks)} of widths "
+                         f"{networks.widths}, got "
                          f"{len(diagonal)} of {diagonal.widths}")
     pairs = zip(networks.parameters().values(), diagonal.parameters().values(), strict=True)
     return sum((weight.square() * entry).flatten(1).sum(1) for weight, entry in pairs)

@@ -43,7 +43,8 @@ def unflatten(vectors: Tensor, networks: MLPEnsemble) -> MLPEnsemble:
     """Vectors (M, P) in the shape of the networks; the inverse of `flatten`."""
     total = sum(block[0].numel() for block in networks.parameters().values())
     if vectors.shape != (len(networks), total):
-        raise ValueError(f"vectors: expected shape {(len(networks), total)}, as the networks, got {tuple(vectors.shape)}")
+        raise ValueError(f"vectors: expected shape {(len(networks), total)}, as the networks, got "
+                         f"{tuple(vectors.shape)}")
     blocks, position = [], 0
     for block in networks.parameters().values():
         size = block[0].numel()
@@ -155,8 +156,10 @@ def lambda_max(networks: MLPEnsemble, x: Tensor, y: Tensor, *, matrix: str = "he
     of their span: the Hessian is zero on the rest of the first layer's weights, so no eigenvalue but 0 is
     lost.
     """
-    if scale is not None and (scale.widths, len(scale), scale.biases is None) != (networks.widths, len(networks), networks.biases is None):
-        raise ValueError(f"scale: expected the shape of the networks, {len(networks)} of widths {networks.widths}, got {len(scale)} of "
+    shapes = [block.shape for block in networks.parameters().values()]
+    if scale is not None and [block.shape for block in scale.parameters().values()] != shapes:
+        raise ValueError(f"scale: expected the shape of the networks, {len(networks)} of widths {networks.widths}, "
+                         f"got {len(scale)} of "
                          f"{scale.widths}")
     if scale is None and len(x) < x.shape[1]:
         basis = torch.linalg.qr(x.T).Q

@@ -51,7 +51,8 @@ def split(net: TwoLayer, copies: int | torch.Tensor) -> TwoLayer:
     falls by copies_j^{-(p-1)/(p+1)}."""
     copies = torch.as_tensor(integer_array("copies", _values("copies", copies), 1), device=net.a.device)
     if copies.shape not in ((), (net.width,)):
-        raise ValueError(f"copies: expected an integer, or one for each of {net.width} neurons, got shape {tuple(copies.shape)}")
+        raise ValueError(f"copies: expected an integer, or one for each of {net.width} neurons, got shape "
+                         f"{tuple(copies.shape)}")
     copies = copies.expand(net.width)
     index = torch.arange(net.width, device=net.a.device).repeat_interleave(copies)
     return TwoLayer((net.a / copies)[:, index], net.W[:, index], net.activation)
@@ -100,7 +101,8 @@ def merge(net: TwoLayer, tolerance: float = 1e-10) -> TwoLayer:
         return net
     unit = net.W / length.clamp_min(torch.finfo(net.W.dtype).tiny)[:, :, None]
     same = (unit @ unit.mT >= 1 - tolerance) & (length > 0)[:, :, None] & (length > 0)[:, None, :]
-    same |= torch.eye(net.width, dtype=torch.bool, device=net.W.device) & (length > 0)[:, :, None]  # also where rounding says no
+    itself = torch.eye(net.width, dtype=torch.bool, device=net.W.device)
+    same |= itself & (length > 0)[:, :, None]  # also where rounding says no
     leader = same.to(torch.int8).argmax(-1)  # first neuron on the ray of j
     mass = net.a * length**net.activation.degree
     total = torch.zeros_like(mass).scatter_add(1, leader, torch.where(length > 0, mass, 0))

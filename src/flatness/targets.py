@@ -141,7 +141,8 @@ class MultiIndex:
     link: Callable[[torch.Tensor], torch.Tensor]
 
     def __post_init__(self):
-        if not isinstance(self.directions, torch.Tensor) or not self.directions.dtype.is_floating_point or self.directions.ndim != 3:
+        u = self.directions
+        if not isinstance(u, torch.Tensor) or not u.dtype.is_floating_point or u.ndim != 3:
             raise KindError(f"directions: expected a floating-point tensor (M, r, d), got {self.directions!r}"[:200])
         finite("directions", self.directions)
 

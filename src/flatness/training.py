@@ -38,8 +38,9 @@ class SGD:
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_epochs", "check_every"):
             integer(name, getattr(self, name), 1)
-        for name in ("lr", "stop_accuracy", *(name for name in ("stop_loss", "drop_at") if getattr(self, name) is not None)):
-            number(name, getattr(self, name), at_least(0) if name == "drop_at" else above(0))
+        for name in ("lr", "stop_accuracy", "stop_loss", "drop_at"):
+            if getattr(self, name) is not None or name in ("lr", "stop_accuracy"):
+                number(name, getattr(self, name), at_least(0) if name == "drop_at" else above(0))
         if self.stop_accuracy > 1:
             raise ValueError(f"stop_accuracy: expected a fraction in (0, 1], got {self.stop_accuracy}")
 
@@ -76,14 +77,14 @@ def order_generators(seeds: Sequence[int]) -> list[torch.Generator]:
 
 @checked(networks=diverged, x=shape("n d"), y=labels, chunk=at_least(1))
 def accuracy(networks: MLPEnsemble, x: Tensor, y: Tensor, chunk: int = 10_000) -> Tensor:
-    """Fraction of inputs whose largest output is the labelled class, shape (M,), float64; x (n, d_0), y (n,) classes, n >= 1.
+    """Fraction of inputs whose largest output is the labelled class, shape (M,), float64.
 
-    Outputs with NaN, of a network that diverged, are never right.
+    x (n, d_0), y (n,) classes, n >= 1. Outputs with NaN, of a network that diverged, are never right.
     """
     right = 0
     for i in range(0, len(x), chunk):
-        largest, winner = networks(x[i:i + chunk]).max(-1)
-        right = right + ((winner == y[i:i + chunk]) & ~largest.isnan()).sum(-1)
+        outputs = networks(x[i:i + chunk])
+        right = right + ((outputs.argmax(-1) == y[i:i + chunk]) & ~outputs.amax(-1).isnan()).sum(-1)
     return right.cpu().double() / len(x)
 
 

@@ -40,7 +40,8 @@ class TwoLayer:
             if not isinstance(value, torch.Tensor):
                 raise KindError(f"{name}: expected a tensor, got {type(value).__name__}")
             if not value.dtype.is_floating_point or value.device != self.a.device:
-                raise KindError(f"{name}: expected floating-point numbers, a and W on one device, got {value.dtype} on {value.device}")
+                raise KindError(f"{name}: expected floating-point numbers, a and W on one device, got {value.dtype} "
+                                f"on {value.device}")
         if self.a.ndim == 1 and self.W.ndim == 2:
             object.__setattr__(self, "a", self.a[None])
             object.__setattr__(self, "W", self.W[None])
@@ -83,12 +84,14 @@ class TwoLayer:
 
     def __getitem__(self, index) -> TwoLayer:
         """The sub-batch of networks; the network axis stays, also for an integer."""
-        if isinstance(index, torch.Tensor) and (index.ndim != 1 or index.dtype.is_floating_point or index.dtype.is_complex):
-            raise ValueError(f"index: expected whole numbers or truth values (k,), got {index.dtype} {tuple(index.shape)}")
+        tensor = isinstance(index, torch.Tensor)
+        if tensor and (index.ndim != 1 or index.dtype.is_floating_point or index.dtype.is_complex):
+            raise ValueError(f"index: expected whole numbers or truth values (k,), got {index.dtype} "
+                             f"{tuple(index.shape)}")
         if isinstance(index, int):
             integer("index", index, -self.count, self.count - 1)
             index = slice(index, index + 1 or None)
-        elif isinstance(index, torch.Tensor) and index.dtype != torch.bool and index.device.type != "meta" and len(index):
+        elif tensor and index.dtype != torch.bool and index.device.type != "meta" and len(index):
             integer("index", int(index.min()), -self.count)
             integer("index", int(index.max()), None, self.count - 1)
         elif not isinstance(index, slice | torch.Tensor):
@@ -188,6 +191,7 @@ def concatenate(first: TwoLayer, second: TwoLayer) -> TwoLayer:
     if first.activation != second.activation:
         raise ValueError(f"activations differ: {first.activation.name} and {second.activation.name}")
     if (first.count, first.dim) != (second.count, second.dim):
-        raise ValueError(f"first, second: expected as many networks in one dimension, got {first.count} in R^{first.dim} and "
+        raise ValueError(f"first, second: expected as many networks in one dimension, got {first.count} in "
+                         f"R^{first.dim} and "
                          f"{second.count} in R^{second.dim}")
     return TwoLayer(torch.cat([first.a, second.a], 1), torch.cat([first.W, second.W], 1), first.activation)

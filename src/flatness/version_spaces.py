@@ -30,8 +30,10 @@ def hypothesis_class(rows) -> np.ndarray:
 
 
 def _class(name: str, hypotheses: np.ndarray, sizes: dict) -> None:
-    if hypotheses.ndim != 2 or hypotheses.dtype.kind not in "iub" or (hypotheses.size and hypotheses.min() < 0) or hypotheses.shape[1] > 24:
-        raise ValueError(f"{name}: expected nonnegative integer labels of shape (H, m <= 24), got {hypotheses.dtype} {hypotheses.shape}")
+    whole = hypotheses.ndim == 2 and hypotheses.dtype.kind in "iub"
+    if not whole or hypotheses.shape[1] > 24 or (hypotheses.size and hypotheses.min() < 0):
+        raise ValueError(f"{name}: expected nonnegative integer labels of shape (H, m <= 24), got {hypotheses.dtype} "
+                         f"{hypotheses.shape}")
 
 
 @checked(hypotheses=_class, classes=at_least(1))
@@ -45,7 +47,8 @@ def point_vocabulary(hypotheses: np.ndarray, classes: int = 2) -> Vocabulary:
     if not hypotheses.size:
         raise ValueError("hypotheses: expected at least one hypothesis on at least one point")
     if hypotheses.max() >= classes:
-        raise ValueError(f"classes, hypotheses: expected more classes than the largest label {hypotheses.max()}, got {classes}")
+        raise ValueError(f"classes, hypotheses: expected more classes than the largest label {hypotheses.max()}, got "
+                         f"{classes}")
     programs, names = [], []
     for x in range(m):
         for c in range(classes):

@@ -62,8 +62,9 @@ def certify(networks: MLPEnsemble, split: Split, *, workers: int | None = None, 
 
 @checked(features=shape("M n D"))
 def effective_rank(features: Tensor) -> Tensor:
-    """exp(entropy) of the normalised singular values of the features (M, n, D): between 1 and D, shape (M,); 0 where all
-    features are zero.
+    """exp(entropy) of the normalised singular values of the features (M, n, D): between 1 and D, shape (M,).
+
+    It is 0 where all features are zero.
 
     Source: Roy and Vetterli (2007); our chapter b6_pair_proxy.
 
