@@ -232,9 +232,11 @@ def _integers(name, values, like, sizes, real) -> None:
     integer_array(name, values)
 
 
-_KINDS |= {"Tensor": _tensor, "torch.Tensor": _tensor, "MLPEnsemble": _networks, "TwoLayer": _two_layer,
-           "Activation": _activation, "torch.Generator": _generator, "np.ndarray": _array, "int": _integer, "float": _number,
-           "Sequence[float]": _samples, "Sequence[int]": _integers}
+_KINDS |= {
+    "Tensor": _tensor, "torch.Tensor": _tensor, "MLPEnsemble": _networks, "TwoLayer": _two_layer, "Activation": _activation,
+    "torch.Generator": _generator, "np.ndarray": _array, "int": _integer, "float": _number, "Sequence[float]": _samples,
+    "Sequence[int]": _integers,
+}
 
 
 def _kind(annotation: Any) -> Callable | None:
