@@ -155,7 +155,7 @@ def test_runs_on_the_device_it_is_given():
     (lambda net, x: hessian_trace(net, x, loss="hinge"), "loss: expected one of"),
     (lambda net, x: hessian_trace(net, x[:0]), "x: expected shape"),
     (lambda net, x: hessian_trace(net, x * torch.nan), "finite"),
-    (lambda net, x: hutchinson_trace(net, x, None, probes=1, generator=torch.Generator()), "probes"),
+    (lambda net, x: hutchinson_trace(net, x, torch.zeros(4, dtype=torch.int64), probes=1, generator=torch.Generator()), "probes"),
 ])
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):

@@ -149,7 +149,7 @@ def test_runs_repeat_with_their_generator():
 def test_too_many_labellings_and_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="more than limit = 10 labellings after 2 points"):
         count_labellings(np.zeros((1, 3)), [0], np.eye(3), 4, limit=10)
-    with pytest.raises(ValueError, match="runs >= 2"):
+    with pytest.raises(ValueError, match="runs: expected"):
         estimate_labellings(*problem(0), runs=1, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="population"):
         estimate_labellings(*problem(0), runs=2, rng=np.random.default_rng(0), population=0)

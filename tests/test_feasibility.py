@@ -225,7 +225,7 @@ def test_bad_input_is_named(change, error, message):
 
 
 def test_bad_ensemble_input_is_named():
-    with pytest.raises(ValueError, match="workers must be a positive integer"):
+    with pytest.raises(ValueError, match="workers: expected a number >= 1"):
         pair_verdicts_ensemble(np.zeros((1, 2, 1)), [0, 0], np.zeros((1, 1, 1)), 2, workers=0)
     with pytest.raises(ValueError, match="do not match"):
         pair_verdicts_ensemble(np.zeros((2, 2, 1)), [0, 0], np.zeros((1, 1, 1)), 2)

@@ -92,5 +92,5 @@ def test_bad_input():
         flattest(x, y, RELU, rng(), width=2)
     with pytest.raises(ValueError, match="finite"):
         flattest(x, y * float("nan"), RELU, rng())
-    with pytest.raises(ValueError, match="need x"):
+    with pytest.raises(ValueError, match="y: expected shape"):
         flattest(x, y[:, :4], RELU, rng())

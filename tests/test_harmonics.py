@@ -49,9 +49,9 @@ def test_floor_holds_for_the_best_predictor_from_fixed_features():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="d >= 2"):
+    with pytest.raises(ValueError, match="d: expected a number >= 2"):
         harmonic_dimension(1, 2)
     with pytest.raises(ValueError, match="orthonormal"):
         harmonic_energies(RELU, 3, 2, directions=4)
-    with pytest.raises(ValueError, match="n must be"):
+    with pytest.raises(ValueError, match="n: expected"):
         unlearned_energy(np.ones(2), 3, -1)

@@ -48,7 +48,7 @@ def test_kl_inverse_inverts(q, budget):
 
 def test_kl_inverse_refuses_nonsense():
     for q, budget in ((-0.1, 1.0), (1.1, 1.0), (0.5, -1.0), (0.5, math.nan)):
-        with pytest.raises(ValueError, match="expected q in"):
+        with pytest.raises(ValueError, match="expected q in|budget"):
             kl_inverse(f64(q), f64(budget))
 
 
@@ -158,5 +158,5 @@ def test_bad_arguments_are_named():
         gaussian_kl(networks, networks[0], f64(1.0, 1.0))
     with pytest.raises(ValueError, match="biases"):
         NoisyTraining(MLPEnsemble(networks.weights, None), x, y)
-    with pytest.raises(ValueError, match="x, y"):
+    with pytest.raises(ValueError, match="y: expected 30 int64"):
         NoisyTraining(networks, x, y[:5])

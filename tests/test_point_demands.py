@@ -110,15 +110,15 @@ def test_wrong_use_is_refused_with_its_reason():
     for bad in ([[0.2, 0.2]], [[0, 0.5], [0.4, 1]], [[-0.1, 0.3]], [[0, np.nan]]):
         with pytest.raises(ValueError, match="intervals"):
             buffer_set(bad)
-    with pytest.raises(ValueError, match="k must be positive"):
+    with pytest.raises(ValueError, match="k: expected a positive number"):
         uniform_points(0)
-    with pytest.raises(ValueError, match="rate must be positive"):
+    with pytest.raises(ValueError, match="rate: expected a positive number"):
         poisson_points(-1)
     with pytest.raises(ValueError, match="lag"):
         twin_points(1.0)
-    with pytest.raises(ValueError, match="tooth"):
+    with pytest.raises(ValueError, match="teeth"):
         comb_buffer(0, 0.5)
     with pytest.raises(ValueError, match="weights"):
         mixture_of_counts([1, 2], [0.5, 0.6])
-    with pytest.raises(ValueError, match="n must be positive"):
+    with pytest.raises(ValueError, match="n: expected a positive number"):
         estimate_survival(uniform_points(1), comb_buffer(1, 0.5), 0, np.random.default_rng(0))

@@ -84,7 +84,7 @@ def test_bad_input():
         population_loss(net, h, law="cube")
     with pytest.raises(ValueError, match="targets"):
         population_loss(net[0], h)
-    with pytest.raises(ValueError, match="closed form"):
+    with pytest.raises(ValueError, match="law: expected one of gaussian, sphere"):
         second_moment(net, "cube")
     with pytest.raises(ValueError, match="degree"):
         activation_kernel(torch.zeros(1), Activation("quartic", 4, 1.0, 0.0))

@@ -117,6 +117,6 @@ def test_region_class_language_is_that_of_partial_functions(regions, classes):
 def test_region_class_arguments_are_checked():
     with pytest.raises(ValueError, match="policy: expected classes 0 to 9 or None"):
         region_weakness([10])
-    with pytest.raises(ValueError, match="regions >= 0"):
+    with pytest.raises(ValueError, match="regions: expected a number >= 0"):
         region_language(-1)
     assert region_weakness([None] * 400) == 11**400

@@ -75,7 +75,7 @@ def test_one_factor_per_network_and_the_named_maps():
 def test_a_scale_that_is_not_positive_is_refused_because_it_changes_the_function():
     networks, x = case()
     for bad in (-1.0, 0.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match=r"scales\[0\]: expected positive"):
+        with pytest.raises(ValueError, match="beta: expected"):
             t_beta(networks, bad)
     flipped = MLPEnsemble([-networks.weights[0], -networks.weights[1], networks.weights[2]],
                           [-networks.biases[0], *networks.biases[1:]])

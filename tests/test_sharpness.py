@@ -103,7 +103,7 @@ def test_fisher_rao_norm_of_a_network_without_biases_is_depth_times_that_of_its_
 
 def test_bad_layer_is_named():
     net, x, _ = problem(8)
-    with pytest.raises(ValueError, match="layer: expected one of 3 layers"):
+    with pytest.raises(ValueError, match="layer: expected an integer in -3..2"):
         relative_flatness(net, x, 3)
     single = MLPEnsemble(net.weights[:1], net.biases[:1])
     assert relative_flatness(single, x, -1).shape == (2,)

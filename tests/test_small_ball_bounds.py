@@ -62,7 +62,7 @@ def test_bounds_vanish_at_two_and_approach_their_limits_above():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="n and d"):
+    with pytest.raises(ValueError, match="n: expected"):
         cover_number(0, 3)
     with pytest.raises(ValueError, match="failure"):
         activity_lower_bound(10, 3, failure=1.5)

@@ -101,5 +101,5 @@ def test_bad_input():
         rescale(net, torch.tensor([1.0, 1, 1, 1, 0]).double())
     with pytest.raises(ValueError, match="permutation"):
         permute(net, torch.tensor([0, 0, 1, 2, 3]))
-    with pytest.raises(ValueError, match="copy"):
+    with pytest.raises(ValueError, match="copies"):
         split(net, torch.tensor([1, 1, 0, 1, 1]))

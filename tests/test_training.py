@@ -118,7 +118,7 @@ def test_step_stays_on_its_device(cls):
 @pytest.mark.parametrize(("change", "message"), [
     (dict(x=torch.zeros(0, 12, dtype=torch.float64), y=torch.zeros(0, dtype=torch.int64)), "x: expected shape"),
     (dict(x=torch.zeros(4, 11, dtype=torch.float64)), "x: expected shape"),
-    (dict(x=torch.zeros(4, 12)), "x: expected torch.float64"),
+    (dict(x=torch.zeros(4, 12)), "x: expected dtype torch.float64"),
     (dict(x=torch.full((4, 12), torch.nan, dtype=torch.float64)), "finite"),
     (dict(y=torch.tensor([0, 1, 2, 3])), "classes 0 to 2"),
     (dict(y=torch.tensor([0, 1])), "y: expected 4"),

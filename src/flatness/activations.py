@@ -10,11 +10,12 @@ s'(z) z = p s(z), Gaussian moments) follows from them.  Setting of Part I, chapt
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+
+from flatness.checks import at_least, integer, number
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Activation:
     def __post_init__(self):
         if not isinstance(self.degree, int) or self.degree < 1:
             raise ValueError(f"degree must be an integer >= 1, got {self.degree!r}")
-        if not (math.isfinite(self.plus) and math.isfinite(self.minus)):
-            raise ValueError(f"coefficients must be finite, got plus={self.plus}, minus={self.minus}")
+        number("plus", self.plus)
+        number("minus", self.minus)
         if self.plus == 0 and self.minus == 0:
             raise ValueError("the zero function is homogeneous of every degree: no activation")
 
@@ -94,6 +95,8 @@ def from_function(function: Callable[[torch.Tensor], torch.Tensor], degree: int,
     >>> from_function(lambda z: 3 * z.abs(), degree=1, name="three abs").minus
     3.0
     """
+    number("tolerance", tolerance, at_least(0))
+    integer("degree", degree, 1)
     ends = function(torch.tensor([1.0, -1.0], dtype=torch.float64))
     act = Activation(name, degree, float(ends[0]), float(ends[1]))
     z = torch.linspace(-10, 10, 401, dtype=torch.float64)

@@ -16,13 +16,15 @@ from dataclasses import dataclass
 import torch
 
 from flatness.activations import Activation
+from flatness.checks import a as instance
+from flatness.checks import above, any_dtype, at_least, checked, number, shape
 from flatness.flattest import LOSS_TOLERANCE, anneal, default_width, initial_network, polished
 from flatness.penalised import Schedule
 from flatness.polish import InterpolationError, check_counting
-from flatness.population import kernel_with_slope, population_loss, target_field, target_moments
+from flatness.population import _kernel_with_slope, population_loss, target_field, target_moments
 from flatness.symmetry import orbit_minimum
 from flatness.targets import SingleIndexSum
-from flatness.two_layer import TwoLayer, as_data, half_mse
+from flatness.two_layer import TwoLayer, as_data, _half_mse
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,20 @@ class Adversary:
         return torch.where(self.relative >= self.badness, self.flatness, torch.inf).amin(0)
 
 
+@checked(a=shape("M m"), W=shape("M m d"))
 def pull_to_opposite(a: torch.Tensor, W: torch.Tensor, target: SingleIndexSum,
                      activation: Activation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """E (f + h)^2 - E h^2 = E f^2 + 2 E f h, (M,), and its gradients in a (M, m) and W (M, m, d); standard
     Gaussian x."""
+    if not isinstance(target, SingleIndexSum) or target.directions.shape[-1] != W.shape[-1]:
+        raise ValueError(f"target: expected a sum of single-index links in R^{W.shape[-1]}, got {target!r}"[:200])
+    return _pull(a, W, target, activation)
+
+
+def _pull(a, W, target, activation):
     p, length = activation.degree, W.norm(dim=-1).clamp_min(1e-12)
     unit, mass = W / length[:, :, None], a * length**p
-    K, slope = kernel_with_slope(unit @ unit.mT, activation)
+    K, slope = _kernel_with_slope(unit @ unit.mT, activation)
     field = (K @ mass[:, :, None])[..., 0]  # E f s(<u_j, x>)
     force = slope @ (mass[:, :, None] * unit)
     cross, cross_force = _target_field(unit, target, activation)
@@ -69,11 +78,13 @@ def _target_field(unit, target, activation):
             field = target_field(unit, target, activation)
             return field.detach(), torch.autograd.grad(field.sum(), unit)[0]
     length = teacher.W.norm(dim=-1)
-    K, slope = kernel_with_slope(unit @ (teacher.W / length[:, :, None]).mT, activation)
+    K, slope = _kernel_with_slope(unit @ (teacher.W / length[:, :, None]).mT, activation)
     mass = (teacher.a * length**activation.degree)[:, :, None]
     return (K @ mass)[..., 0], slope @ (mass * teacher.W / length[:, :, None])
 
 
+@checked(overflow=False, x=shape("n d", "M n d"), y=shape("n", "M n"), reference=any_dtype, badness=above(0),
+         rounds=at_least(1), width=at_least(1), schedule=instance(Schedule))
 def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activation: Activation,
               reference: torch.Tensor, generator: torch.Generator, badness: float = 0.5, rounds: int = 6,
               bracket: tuple[float, float] = (0.05, 1.5), width: int | None = None,
@@ -92,14 +103,24 @@ def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activati
         if the counting n <= m d fails, or on some data set no interpolator that bad was found.
     """
     x, y = as_data(x, y)
+    if reference.shape != (len(x),) or not (reference > 0).all():
+        raise ValueError(f"reference: expected {len(x)} positive numbers, one for each data set, got "
+                         f"{reference.tolist()}")
     if not isinstance(target, SingleIndexSum):
-        raise ValueError("the adversary needs a sum of single-index links: only there is the population loss "
+        raise ValueError("target: the adversary needs a sum of single-index links: only there is the population loss "
                          "in closed form")
+    if not isinstance(bracket, tuple | list) or len(bracket) != 2:
+        raise ValueError(f"bracket: expected the smallest and the largest mu, got {bracket!r}")
+    for mu in bracket:
+        number("bracket", mu)
     if not (0 < bracket[0] < bracket[1] and rounds >= 1 and badness > 0):
-        raise ValueError(f"need 0 < bracket[0] < bracket[1], rounds >= 1, badness > 0; "
+        raise ValueError(f"bracket: need 0 < bracket[0] < bracket[1], rounds >= 1, badness > 0; "
                          f"got {bracket}, {rounds}, {badness}")
     width = default_width(x.shape[-2]) if width is None else width
     check_counting(x.shape[-2], x.shape[-1], width, activation)
+    if target.directions.shape[::2] != x.shape[::2]:
+        raise ValueError(f"target, x: expected {len(x)} targets in R^{x.shape[-1]}, got {len(target.directions)} in "
+                         f"R^{target.directions.shape[-1]}")
     mean, square = target_moments(target)
     scale = reference / (square - mean**2)
     low, high = (torch.full_like(scale, mu).log() for mu in bracket)
@@ -108,7 +129,7 @@ def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activati
         mu = ((low + high) / 2).exp()
 
         def pull(a, W, lam):
-            _, grad_a, grad_W = pull_to_opposite(a, W, target, activation)
+            _, grad_a, grad_W = _pull(a, W, target, activation)
             strength = lam * mu * scale
             return strength[:, None] * grad_a, strength[:, None, None] * grad_W
 
@@ -116,7 +137,7 @@ def adversary(x: torch.Tensor, y: torch.Tensor, target: SingleIndexSum, activati
         found = list(polished(anneal(start, x, y, schedule, generator, pull), x, y, generator).values())
         for net in found:
             loss = population_loss(net, target).relative
-            ok = half_mse(net, x, y) <= LOSS_TOLERANCE
+            ok = _half_mse(net, x, y) <= LOSS_TOLERANCE
             candidates.append(net)
             flat.append(torch.where(ok, orbit_minimum(net, x), torch.inf))
             relative.append(torch.where(ok, loss, 0.0))

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flatness.checks import KindError, NotFinite, a, above, at_least, checked, diverged, one_of, shape
+from flatness.curvature import LOSSES
 from flatness.diagonal import hessian_diagonal
 from flatness.networks import MLPEnsemble
 from flatness.rescaling import rescale_neurons
@@ -41,6 +43,30 @@ class TraceFlow:
     leaving: Tensor
     constant: Tensor
 
+    def __post_init__(self) -> None:
+        named = {f"entering[{i}]": value for i, value in enumerate(self.entering)}
+        named |= {f"between[{i}]": value for i, value in enumerate(self.between)}
+        named |= {"leaving": self.leaving, "constant": self.constant}
+        for name, value in named.items():
+            if not isinstance(value, Tensor) or not value.ndim:
+                raise KindError(f"{name}: expected a tensor with an axis for the networks, got {value!r}"[:200])
+        widths = [entering.shape[-1] for entering in self.entering]
+        if not widths or len(self.between) != len(widths) - 1:
+            raise ValueError(f"entering, between: expected one tensor per hidden layer, one fewer between, got "
+                             f"{len(widths)} and "
+                             f"{len(self.between)}")
+        count = len(self.constant)
+        shapes = [(count, d) for d in widths] + [(count, after, before) for before, after in zip(widths, widths[1:])]
+        shapes += [(count, widths[-1]), (count,)]
+        for (name, value), shape in zip(named.items(), shapes, strict=True):
+            if value.shape != shape or value.dtype != self.leaving.dtype or not value.dtype.is_floating_point:
+                raise ValueError(f"{name}: expected shape {shape} and {self.leaving.dtype}, got "
+                                 f"{tuple(value.shape)}, {value.dtype}")
+            if value.device != self.leaving.device:
+                raise ValueError(f"{name}: expected the device {self.leaving.device}, got {value.device}")
+            if value.device.type != "meta" and not (value.isfinite() & (value >= 0)).all():
+                raise ValueError(f"{name}: expected finite entries >= 0")
+
 
 @dataclass(frozen=True)
 class OrbitMinimum:
@@ -62,6 +88,7 @@ class OrbitMinimum:
     history: Tensor
 
 
+@checked(diagonal=diverged)
 def trace_flow(diagonal: MLPEnsemble) -> TraceFlow:
     """The graph of the terms of the trace from the diagonal of the Hessian (`flatness.diagonal`).
 
@@ -70,14 +97,15 @@ def trace_flow(diagonal: MLPEnsemble) -> TraceFlow:
     if len(diagonal.weights) < 2:
         raise ValueError("diagonal: expected networks with at least one hidden layer")
     for name, entries in diagonal.parameters().items():
-        if not (entries.isfinite() & (entries >= 0)).all():
-            raise ValueError(f"diagonal: expected finite entries >= 0, got others in {name}")
+        if entries.device.type != "meta" and not (entries.isfinite() & (entries >= 0)).all():
+            raise NotFinite(f"diagonal: expected finite entries >= 0, got others in {name}")
     weights = diagonal.weights
     biases = diagonal.biases or [torch.zeros_like(weight[..., 0]) for weight in weights]
     entering = [weights[0].sum(2) + biases[0], *biases[1:-1]]
     return TraceFlow(entering, weights[1:-1], weights[-1].sum(1), biases[-1].sum(1))
 
 
+@checked(flow=a(TraceFlow))
 def on_cycles(flow: TraceFlow) -> tuple[list[Tensor], TraceFlow, Tensor]:
     """Which units lie on a cycle through ground, the terms between those, and whether that is all, bool (M,).
 
@@ -98,14 +126,33 @@ def on_cycles(flow: TraceFlow) -> tuple[list[Tensor], TraceFlow, Tensor]:
     return live, kept, ~torch.stack([d.flatten(1).any(1) for d in dropped]).any(0)
 
 
+@checked(flow=a(TraceFlow))
 def flow_total(flow: TraceFlow, t: list[Tensor]) -> Tensor:
     """T(t), shape (M,), for t = s^2 > 0, one tensor (M, d) per hidden layer."""
+    _check_scales(flow, t)
+    return _flow_total(flow, t)
+
+
+def _check_scales(flow: TraceFlow, t: list[Tensor]) -> None:
+    if len(t) != len(flow.entering):
+        raise ValueError(f"t: expected one tensor for each of {len(flow.entering)} hidden layers, got {len(t)}")
+    for layer, (u, entering) in enumerate(zip(t, flow.entering)):
+        like = (entering.shape, entering.dtype, entering.device)
+        if not isinstance(u, Tensor) or (u.shape, u.dtype, u.device) != like:
+            raise ValueError(f"t[{layer}]: expected shape {tuple(entering.shape)}, {entering.dtype} on "
+                             f"{entering.device}")
+        if u.device.type != "meta" and not (u.isfinite() & (u > 0)).all():
+            raise ValueError(f"t[{layer}]: expected positive finite numbers")
+
+
+def _flow_total(flow: TraceFlow, t: list[Tensor]) -> Tensor:
     total = flow.constant + (flow.leaving * t[-1]).sum(1)
     total = total + sum((entering / u).sum(1) for entering, u in zip(flow.entering, t, strict=True))
     return total + sum(((between @ below[:, :, None])[..., 0] / above).sum(1)
                        for between, below, above in zip(flow.between, t[:-1], t[1:], strict=True))
 
 
+@checked(flow=a(TraceFlow), rtol=above(0), max_sweeps=at_least(1))
 def balance(flow: TraceFlow, *, rtol: float | None = None, max_sweeps: int = 10_000) -> OrbitMinimum:
     """Minimise T over all scales by sweeps over the layers until value - lower <= rtol * value for every
     network.
@@ -126,12 +173,12 @@ def balance(flow: TraceFlow, *, rtol: float | None = None, max_sweeps: int = 10_
     if rtol is None:
         rtol = 1e-12 if flow.leaving.dtype == torch.float64 else 1e-5
     t = [torch.ones_like(entering) for entering in flow.entering]
-    history = [flow_total(flow, t)]
+    history = [_flow_total(flow, t)]
     for _ in range(max_sweeps):
         for layer in range(len(t)):
             into, out = _in_and_out(kept, t, layer)
             t[layer] = (into / out).sqrt().where(live[layer], 1.0)
-        value = flow_total(kept, t)
+        value = _flow_total(kept, t)
         lower = _lower_bound(kept, t, live)
         history.append(value)
         if (value - lower <= rtol * value).all():
@@ -142,6 +189,7 @@ def balance(flow: TraceFlow, *, rtol: float | None = None, max_sweeps: int = 10_
     return OrbitMinimum(value, lower, [u.sqrt() for u in t], attained, torch.stack(history, 1))
 
 
+@checked(x=shape("n d"), loss=one_of(*LOSSES), rtol=above(0))
 def orbit_minimum(networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entropy",
                   rtol: float | None = None) -> OrbitMinimum:
     """The smallest trace of the Hessian over all neuron-wise rescalings of each network: `balance` of its
@@ -154,14 +202,17 @@ def orbit_minimum(networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entrop
     return balance(trace_flow(hessian_diagonal(networks, x, loss=loss)), rtol=rtol)
 
 
+@checked(x=shape("n d"), loss=one_of(*LOSSES))
 def balanced(networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entropy") -> MLPEnsemble:
     """The networks rescaled to their smallest trace; units that are not on a cycle keep their scale."""
     return rescale_neurons(networks, orbit_minimum(networks, x, loss=loss).scales)
 
 
+@checked(flow=a(TraceFlow))
 def imbalance(flow: TraceFlow, t: list[Tensor]) -> Tensor:
     """Largest |ln(in_j / out_j)| over the units on cycles, shape (M,): the gradient of T in relative terms,
     0 at the minimum. in_j are the terms that enter unit j at scales t = s^2, out_j those that leave it."""
+    _check_scales(flow, t)
     live, kept, _ = on_cycles(flow)
     worst = [torch.zeros_like(flow.constant)]
     for layer, u in enumerate(t):

@@ -22,11 +22,19 @@ from dataclasses import dataclass
 import torch
 
 from flatness.activations import Activation
+from flatness.checks import at_least, checked, shape
 from flatness.norms import exponent
 from flatness.symmetry import kappa, orbit_minimum
-from flatness.two_layer import TwoLayer, as_data, half_mse
+from flatness.two_layer import TwoLayer, as_data, _half_mse
 
 
+def _candidates(name: str, candidates: Mapping[str, TwoLayer], sizes: dict) -> None:
+    named = isinstance(candidates, Mapping) and all(isinstance(net, TwoLayer) for net in candidates.values())
+    if not named or not candidates:
+        raise ValueError(f"{name}: expected at least one TwoLayer by name, got {candidates!r}"[:200])
+
+
+@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), width=at_least(1))
 def flatness_lower_bound(x: torch.Tensor, y: torch.Tensor, activation: Activation,
                          width: int | None = None) -> torch.Tensor:
     """The better of the bounds above that hold, shape (M,).  `width` is needed for p > 1 only, where
@@ -56,6 +64,7 @@ class Certificate:
     best: tuple[str, ...]
 
 
+@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), candidates=_candidates, width=at_least(1), tolerance=at_least(0))
 def certificate(x: torch.Tensor, y: torch.Tensor, activation: Activation, candidates: Mapping[str, TwoLayer],
                 width: int | None = None, tolerance: float = 1e-18) -> Certificate:
     """[lower bound, best found] on the minimum flatness of each data set.
@@ -70,8 +79,13 @@ def certificate(x: torch.Tensor, y: torch.Tensor, activation: Activation, candid
     x, y = as_data(x, y)
     if activation.degree > 1 and any(net.width > (width or 0) for net in candidates.values()):
         raise ValueError(f"for degree > 1 all candidates must have width <= {width}")
+    for net in candidates.values():
+        if net.dim != x.shape[-1] or net.count != len(x) or (net.a.dtype, net.a.device) != (x.dtype, x.device):
+            raise ValueError(f"candidates, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on "
+                             f"{x.device}, got {net.count} in "
+                             f"R^{net.dim}, {net.a.dtype} on {net.a.device}")
     names = tuple(candidates)
-    flat = torch.stack([torch.where(half_mse(net, x, y) <= tolerance, orbit_minimum(net, x), torch.inf)
+    flat = torch.stack([torch.where(_half_mse(net, x, y) <= tolerance, orbit_minimum(net, x), torch.inf)
                         for net in candidates.values()])
     upper, index = flat.min(0)
     if torch.isinf(upper).any():

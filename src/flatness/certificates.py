@@ -23,6 +23,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from flatness.checks import KindError, checked, integer, integer_array, real_array, shape
+
 MARGIN = 1e-12
 RESIDUAL = 1e-13
 
@@ -52,6 +54,32 @@ class Farkas:
     weights: np.ndarray
 
 
+def _labels(name: str, labels: np.ndarray, sizes: dict) -> None:
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise KindError(f"{name}: expected an array of integers, got {labels!r}"[:200])
+    count = next((sizes[letter] for letter in ("n", "m") if letter in sizes), None)
+    if count and len(labels) != count[0]:
+        raise ValueError(f"{name}: expected {count[0]}, as {count[1]}, got {len(labels)}")
+    if labels.size and (labels.min() < 0 or ("K" in sizes and labels.max() >= sizes["K"][0])):
+        classes = f"0 to {sizes['K'][0] - 1}, as {sizes['K'][1]}" if "K" in sizes else ">= 0"
+        raise ValueError(f"{name}: expected classes {classes}, got {labels.min()} to {labels.max()}")
+
+
+def _check_farkas(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
+    if not isinstance(farkas, Farkas):
+        raise KindError(f"farkas: expected a Farkas vector, got {type(farkas).__name__}")
+    integer("num_classes", num_classes, 2)
+    if labels.max() >= num_classes:
+        raise ValueError(f"labels: expected classes 0 to {num_classes - 1}, as num_classes says, got {labels.max()}")
+    if not len(farkas.points) == len(farkas.rivals) == len(farkas.weights):
+        raise ValueError("farkas: expected as many points, rivals and weights")
+    if len(farkas.points) and not (0 <= farkas.points.min() and farkas.points.max() < len(points)
+                                   and 0 <= farkas.rivals.min() and farkas.rivals.max() < num_classes):
+        raise ValueError(f"farkas, points: expected rows of {len(points)} points and rivals of num_classes = "
+                         f"{num_classes} classes")
+
+
+@checked(layers=shape("B? K d"), points=shape("n? d"), labels=_labels)
 def margins(layers: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Normalised margins of layers ``(B, K, d)`` at points ``(n, d)``: the smallest over rivals, ``(B, n)``.
 
@@ -68,12 +96,14 @@ def margins(layers: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.nd
     return np.where(own, np.inf, ratio).min(1)
 
 
+@checked(overflow=False, points=shape("m d"), labels=_labels)
 def farkas_residual(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int) -> float:
     """``rho = |sum lambda_a a| / sum lambda_a |a|`` of a Farkas vector; ``inf`` if it is not a certificate at
     all.
 
     ``points (m, d)`` and ``labels (m,)`` hold the training points and, after them, the own points.
     """
+    _check_farkas(farkas, points, labels, num_classes)
     weights = farkas.weights
     if not len(weights) or not np.all(np.isfinite(weights)) or weights.min() <= 0:
         return np.inf
@@ -86,12 +116,22 @@ def farkas_residual(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_
     return float(np.linalg.norm(total) / (np.sqrt(2) * weights @ np.linalg.norm(z, axis=1)))
 
 
+@checked()
 def certified_system(features, labels, probes, probe: int, label: int) -> tuple[np.ndarray, np.ndarray]:
     """Points ``(n + 1, D + 1)`` and labels ``(n + 1,)`` of the system behind the pair ``(probe, label)``."""
+    features, probes = real_array("features", features), real_array("probes", probes)
+    if features.ndim != 2 or probes.ndim != 2 or features.shape[1] != probes.shape[1] or not len(features):
+        raise ValueError(f"features, probes: expected shapes (n, D) and (q, D), got {features.shape} and "
+                         f"{probes.shape}")
+    if integer_array("labels", labels, 0).shape != features.shape[:1]:
+        raise ValueError(f"labels: expected {len(features)} classes, as features, got shape {np.shape(labels)}")
+    integer("probe", probe, 0, len(probes) - 1)
+    integer("label", label, 0)
     points = np.vstack([features, probes[probe : probe + 1]])
     return np.hstack([points, np.ones((len(points), 1))]), np.append(labels, label)
 
 
+@checked(overflow=False, features=shape("n D"), labels=_labels, probes=shape("q? D"))
 def verify(verdicts, features: np.ndarray, labels: np.ndarray, probes: np.ndarray) -> Check:
     """Evaluate every certificate of a :class:`flatness.feasibility.PairVerdicts` again, from the raw
     features.
@@ -105,6 +145,13 @@ def verify(verdicts, features: np.ndarray, labels: np.ndarray, probes: np.ndarra
     >>> check.witnessed, check.refuted, check.undecided, check.failed
     (3, 1, 0, 0)
     """
+    if not hasattr(verdicts, "witness_of") or verdicts.verdict.shape[0] != len(probes):
+        raise ValueError(f"verdicts: expected the PairVerdicts of {len(probes)} probes, got {type(verdicts).__name__}")
+    if labels.max() >= verdicts.verdict.shape[1]:
+        raise ValueError(f"labels: expected classes 0 to {verdicts.verdict.shape[1] - 1}, got {labels.max()}")
+    if verdicts.witnesses.shape[-1] != features.shape[1] + 1:
+        raise ValueError(f"features, verdicts: expected {verdicts.witnesses.shape[-1] - 1} features, got "
+                         f"{features.shape[1]}")
     points = np.hstack([features, np.ones((len(features), 1))])
     queries = np.hstack([probes, np.ones((len(probes), 1))])
     on_training = margins(verdicts.witnesses, points, labels).min(1, initial=np.inf)
@@ -132,6 +179,7 @@ def verify(verdicts, features: np.ndarray, labels: np.ndarray, probes: np.ndarra
     )
 
 
+@checked(layer=shape("K d"), points=shape("n d"), labels=_labels)
 def exact_witness(layer: np.ndarray, points: np.ndarray, labels: np.ndarray) -> bool:
     """Whether the stored layer ``(K, d)`` satisfies every row, in rational arithmetic.
 
@@ -153,6 +201,7 @@ def _integers(array: np.ndarray) -> list[list[int]]:
     return [[int(v * scale) for v in row] for row in exact]
 
 
+@checked(points=shape("m d"), labels=_labels)
 def exact_farkas(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int) -> list[Fraction] | None:
     """Rational multipliers on the support of ``farkas`` with an exactly vanishing sum, or ``None``.
 
@@ -165,6 +214,7 @@ def exact_farkas(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_cla
     >>> exact_farkas(one_point_two_labels, np.array([[0.1, 1.0], [0.1, 1.0]]), np.array([0, 1]), 2)
     [Fraction(1, 1), Fraction(1, 1)]
     """
+    _check_farkas(farkas, points, labels, num_classes)
     kept = _circuit(farkas, points, labels, num_classes)
     numbers, rivals = farkas.points[kept], farkas.rivals[kept]
     columns = []

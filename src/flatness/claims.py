@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from flatness import published
+from flatness.checks import checked, number
 from flatness.experiments import vanishing_summary
 from flatness.records import RecordError, load_record
 from flatness.scaling import power_law
@@ -39,13 +40,18 @@ class Claim:
     judge: Callable[[], Finding]
 
 
+@checked()
 def reproduces(published_rho: float, interval: tuple[float, float]) -> str:
     """Verdict on a published correlation, given our 95 % interval.
 
     >>> reproduces(0.37, (0.14, 0.51)), reproduces(-0.24, (-0.26, 0.14)), reproduces(0.4, (-0.2, 0.2))
     ('reproduced', 'compatible, but so is none', 'not reproduced')
     """
+    if isinstance(interval, str) or len(interval) != 2:
+        raise ValueError(f"interval: expected its two ends, got {interval!r}")
     low, high = interval
+    number("interval", low)
+    number("interval", high)
     if not low <= published_rho <= high:
         return "not reproduced"
     return "reproduced" if low > 0 or high < 0 else "compatible, but so is none"

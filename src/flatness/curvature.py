@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flatness.checks import KindError, any_dtype, at_least, checked, diverged, labels, one_of, shape
 from flatness.networks import MLPEnsemble
 
 LOSSES = ("cross_entropy", "square")
@@ -41,6 +42,7 @@ class TraceEstimate:
     samples: Tensor
 
 
+@checked(networks=diverged, x=shape("n d", "M n d"), loss=one_of(*LOSSES), max_bytes=at_least(1))
 def hessian_trace(networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entropy",
                   max_bytes: int | None = None) -> BlockTrace:
     """Exact trace of the Hessian of the mean training loss, for every network and parameter block.
@@ -70,7 +72,6 @@ def hessian_trace(networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entrop
     >>> hessian_trace(net, torch.tensor([[3.0, 4.0]])).total
     tensor([19.5000])
     """
-    _check(networks, x, loss)
     count, n = len(networks), x.shape[-2]
     sums = {name: x.new_zeros(count) for name in networks.parameters()}
     group, rows = _chunk_sizes(networks, n, max_bytes)
@@ -158,6 +159,7 @@ def _chunk_sizes(networks: MLPEnsemble, n: int, max_bytes: int | None) -> tuple[
     return group, min(n, max(1, max_bytes // (group * per_input)))
 
 
+@checked(loss=one_of(*LOSSES))
 def output_factor(outputs: Tensor, loss: str) -> Tensor:
     """S^T with S S^T = Hessian of the loss in the outputs: shape (..., K, K) for outputs (..., K).
 
@@ -173,14 +175,17 @@ def output_factor(outputs: Tensor, loss: str) -> Tensor:
     return p.sqrt()[..., None] * (identity - p[..., None, :])
 
 
+@checked(networks=diverged, x=shape("n d", "M n d"), y=any_dtype, loss=one_of(*LOSSES))
 def mean_loss(networks: MLPEnsemble, x: Tensor, y: Tensor, loss: str = "cross_entropy") -> Tensor:
     """Mean training loss of every network, shape (M,): cross-entropy (y: (n,) classes) or half squared error (y: (n, K))."""
+    _check_targets(networks, x, y, loss)
     outputs = networks(x)
     if loss == "square":
         return (outputs - y).square().sum(-1).mean(-1) / 2
     return outputs.log_softmax(-1).gather(-1, y.expand(len(outputs), -1)[..., None])[..., 0].neg().mean(-1)
 
 
+@checked(x=shape("n d", "M n d"), y=any_dtype, probes=at_least(2), loss=one_of(*LOSSES))
 def hutchinson_trace(networks: MLPEnsemble, x: Tensor, y: Tensor, *, probes: int, generator: torch.Generator,
                      loss: str = "cross_entropy") -> TraceEstimate:
     """Hutchinson's unbiased estimate of the same trace from ``probes`` Rademacher vectors per network.
@@ -192,9 +197,7 @@ def hutchinson_trace(networks: MLPEnsemble, x: Tensor, y: Tensor, *, probes: int
 
     Source: Hutchinson (1990); Paper B, section 5 (50 or 30 probes).
     """
-    _check(networks, x, loss)
-    if probes < 2:
-        raise ValueError(f"probes: expected at least 2, for a standard error, got {probes}")
+    _check_targets(networks, x, y, loss)
     blocks = [block.detach().requires_grad_() for block in networks.parameters().values()]
     step = 1 if networks.biases is None else 2
     leaves = MLPEnsemble(blocks[0::step], None if networks.biases is None else blocks[1::2])
@@ -208,10 +211,11 @@ def hutchinson_trace(networks: MLPEnsemble, x: Tensor, y: Tensor, *, probes: int
     return TraceEstimate(drawn.mean(1), drawn.std(1) / probes**0.5, drawn)
 
 
-def _check(networks: MLPEnsemble, x: Tensor, loss: str) -> None:
-    if loss not in LOSSES:
-        raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
-    if x.ndim not in (2, 3) or not x.shape[-2]:
-        raise ValueError(f"x: expected shape (n, {networks.widths[0]}) with n >= 1, got {tuple(x.shape)}")
-    if x.device.type != "meta" and not torch.stack((x.amin(), x.amax())).isfinite().all():  # NaN if any is
-        raise ValueError("x: expected finite values only")
+def _check_targets(networks: MLPEnsemble, x: Tensor, y: Tensor, loss: str) -> None:
+    sizes = {"n": (x.shape[-2], "x"), "K": (networks.widths[-1], "networks"), "M": (len(networks), "networks")}
+    if loss == "cross_entropy":
+        labels("y", y, sizes)
+        return
+    shape("n K", "M n K")("y", y, sizes)
+    if y.dtype != networks.dtype:
+        raise KindError(f"y: expected dtype {networks.dtype}, that of the networks, got {y.dtype}")

@@ -9,10 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flatness.checks import at_least, checked, one_of, shape
 from flatness.curvature import LOSSES, output_factor
 from flatness.networks import MLPEnsemble
 
 
+@checked(x=shape("n d", "M n d"), loss=one_of(*LOSSES))
 def unit_energies(networks: MLPEnsemble, x: Tensor, loss: str = "cross_entropy") -> list[Tensor]:
     """e_l = squared length of S^T d f / d z_lj, shapes (M, n, d_l), for l = 1 .. L: the curvature of unit j.
 
@@ -23,6 +25,7 @@ def unit_energies(networks: MLPEnsemble, x: Tensor, loss: str = "cross_entropy")
     return [back.square().sum(2) for back in _backward(networks, networks.preactivations(x), loss)]
 
 
+@checked(x=shape("n d"), loss=one_of(*LOSSES), max_bytes=at_least(1))
 def hessian_diagonal(networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entropy",
                      max_bytes: int = 256 * 2**20) -> MLPEnsemble:
     """Second derivative of the mean training loss in every weight and bias, in the shape of the networks.
@@ -44,12 +47,6 @@ def hessian_diagonal(networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_ent
     >>> [w.item() for w in entries.weights]                                           # (2 x)^2 and (3 x)^2
     [4.0, 9.0]
     """
-    if loss not in LOSSES:
-        raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
-    if x.ndim != 2 or not len(x):
-        raise ValueError(f"x: expected shape (n, {networks.widths[0]}) with n >= 1, got {tuple(x.shape)}")
-    if x.device.type != "meta" and not x.isfinite().all():
-        raise ValueError("x: expected finite values only")
     outputs, widths = networks.widths[-1], networks.widths[1:]
     chunk = max(1, max_bytes // (len(networks) * outputs * sum(widths) * x.element_size()))
     total = networks.map(torch.zeros_like)

@@ -25,6 +25,8 @@ COVERED = {  # name: {child size: seeds of its sets of 100 probe points}; child 
 
 def covered_indices(name: str) -> torch.Tensor:
     """Ascending global indices of the images that are embedded for this data set."""
+    if name not in COVERED:
+        raise ValueError(f"name: expected one of {', '.join(COVERED)}, got {name!r}")
     wanted = [torch.arange(N_TRAIN, N_POOL)]
     for n_child, probe_seeds in COVERED[name].items():
         unseen = unseen_pool(n_child)

@@ -34,6 +34,7 @@ import numpy as np
 
 from flatness import refutations
 from flatness.certificates import MARGIN, RESIDUAL, Farkas, farkas_residual, margins
+from flatness.checks import at_least, checked
 from flatness.feasibility import UNDECIDED, pair_verdicts, training_layer
 from flatness.labelled_points import checked_system, refuse_contradictions
 from flatness.policy_cone import PolicyCone, homogenise, whiten
@@ -188,6 +189,7 @@ class _Tree:
         return farkas_residual(raw, points, np.concatenate([self.labels, own_labels]), self.num_classes) <= RESIDUAL
 
 
+@checked(num_classes=None, limit=at_least(1))
 def count_labellings(
     features, labels, probes, num_classes: int, *, partial: bool = False, limit: int = 10**6
 ) -> Count:
@@ -213,6 +215,7 @@ def count_labellings(
     return Count(levels[-1], tuple(levels), tree.undecided, tree.calls)
 
 
+@checked(overflow=False, num_classes=None, runs=at_least(2), population=at_least(1))
 def estimate_labellings(
     features,
     labels,
@@ -232,8 +235,6 @@ def estimate_labellings(
     margin of its layer at the probe points: ``tilt = 0`` chooses evenly.  The runs share the verdicts of
     nodes that several of them visit.
     """
-    if runs < 2 or population < 1:
-        raise ValueError(f"need runs >= 2 and population >= 1, got {runs} and {population}")
     tree = _Tree(features, labels, probes, num_classes, partial)
     run = np.arange(runs)
     log_weight, prefixes, layers = np.zeros(runs), np.empty((runs, 0), dtype=int), np.tile(tree.root, (runs, 1, 1))
@@ -243,7 +244,11 @@ def estimate_labellings(
         starts = np.searchsorted(parent, np.arange(len(first) + 1))
         members = [np.arange(starts[w], starts[w + 1]) for w in which.ravel()]
         sizes = np.array([len(m) for m in members])
-        child = np.concatenate(members)
+        child = np.concatenate(members) if members else np.empty(0, dtype=int)
+        if not len(child):
+            raise ValueError(f"features, probes: no labelling of the first {prefixes.shape[1] + 1} probe points "
+                             f"could be certified "
+                             f"({tree.undecided} undecided)")
         run, log_weight = np.repeat(run, sizes), np.repeat(log_weight, sizes)
         appeal = tilt * _log_depth(tree, child_layers, child_prefixes)[child] if tilt else np.zeros(len(child))
         kept, log_weight = _thin(run, log_weight, appeal, population, rng)

@@ -21,6 +21,7 @@ import numpy as np
 
 from flatness import refutations
 from flatness.certificates import MARGIN, RESIDUAL, Farkas, farkas_residual, margins
+from flatness.checks import at_least, checked
 from flatness.labelled_points import TrainingPolicyInfeasible, checked_system, refuse_contradictions
 from flatness.policy_cone import PolicyCone, homogenise, whiten
 from flatness.processes import map_processes
@@ -138,6 +139,7 @@ class _Ledger:
         )
 
 
+@checked(num_classes=None)
 def pair_verdicts(features, labels, probes, num_classes: int) -> PairVerdicts:
     """Certified verdicts for every probe and class.
 
@@ -157,6 +159,7 @@ def pair_verdicts(features, labels, probes, num_classes: int) -> PairVerdicts:
     return _pair_verdicts(features, labels, probes, num_classes)
 
 
+@checked(overflow=False, num_classes=None, workers=at_least(1))
 def pair_verdicts_ensemble(
     features, labels, probes, num_classes: int, *, workers: int | None = None, progress: bool = True
 ) -> EnsembleVerdicts:

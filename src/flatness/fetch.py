@@ -93,7 +93,7 @@ class FetchError(RuntimeError):
 
 def archive(name: str) -> Archive:
     """The `Archive` called `name`; ValueError for any other name."""
-    if name not in ARCHIVES:
+    if not isinstance(name, str) or name not in ARCHIVES:
         raise ValueError(f"name: expected one of {', '.join(map(repr, ARCHIVES))}, got {name!r}")
     return ARCHIVES[name]
 

@@ -15,12 +15,28 @@ import scipy.optimize
 import torch
 
 from flatness.activations import Activation
+from flatness.checks import a, above, at_least, checked, several, shape
 from flatness.penalised import Extra, Schedule, minimise_penalised
 from flatness.polish import InterpolationError, check_counting, consolidate, gauss_newton, interpolate, pair_up, revive
 from flatness.symmetry import balanced, orbit_minimum, orbit_terms, split_to_width
-from flatness.two_layer import TwoLayer, as_data, half_mse, stack
+from flatness.two_layer import TwoLayer, as_data, _half_mse, stack
 
 LOSS_TOLERANCE = 1e-18
+
+
+def _check_candidates(name: str, nets: Sequence[TwoLayer], x: torch.Tensor) -> None:
+    """ValueError unless the networks belong to the data sets x (M, n, d): as many, in the same dimension, dtype and "
+    "place."""
+    for net in nets:
+        if net.count not in (1, len(x)) or net.dim != x.shape[-1] or (net.a.dtype, net.a.device) != (x.dtype, x.device):
+            raise ValueError(f"{name}, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on {x.device}, "
+                             f"got {net.count} in "
+                             f"R^{net.dim}, {net.a.dtype} on {net.a.device}")
+
+
+def _named(name: str, names: Sequence[str], sizes: dict) -> None:
+    if isinstance(names, str) or not all(isinstance(one, str) for one in names):
+        raise ValueError(f"{name}: expected one name for each network, got {names!r}"[:200])
 
 
 @dataclass(frozen=True)
@@ -33,11 +49,13 @@ class Flattest:
     origin: tuple[str, ...]
 
 
+@checked(n=at_least(1))
 def default_width(n: int) -> int:
     """max(100, n/2).  Noisy labels want many: at d = 20, n = 320 F* was 4-5 % below that of width 100."""
     return max(100, n // 2)
 
 
+@checked(x=shape("M n d"), y=shape("M n"), width=at_least(1), size=above(0))
 def initial_network(x: torch.Tensor, y: torch.Tensor, activation: Activation, width: int,
                     generator: torch.Generator, size: float = 1.0) -> TwoLayer:
     """Random start with a_j = ±t, w_j ~ N(0, t^2 I / d), t^{p+1} = `size` * rms(y) / sqrt(m): outputs of
@@ -49,6 +67,7 @@ def initial_network(x: torch.Tensor, y: torch.Tensor, activation: Activation, wi
     return TwoLayer(sign * t[:, None], W * t[:, None, None], activation)
 
 
+@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), width=at_least(1), schedules=several(Schedule, "schedules", 0))
 def flattest(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator: torch.Generator,
              width: int | None = None, schedules: Sequence[Schedule] = (Schedule(),),
              candidates: Mapping[str, TwoLayer] | None = None, finish: bool = True) -> Flattest:
@@ -70,6 +89,7 @@ def flattest(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator
     n, d = x.shape[-2:]
     width = default_width(n) if width is None else width
     check_counting(n, d, width, activation)
+    _check_candidates("candidates", list((candidates or {}).values()), x)
     names, found = list(candidates or {}), list((candidates or {}).values())
     for number, schedule in enumerate(schedules):
         net = anneal(initial_network(x, y, activation, width, generator), x, y, schedule, generator)
@@ -86,6 +106,7 @@ def flattest(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator
     return result
 
 
+@checked(x=shape("M n d"), y=shape("M n"), schedule=a(Schedule))
 def anneal(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, schedule: Schedule, generator: torch.Generator,
            extra: Extra | None = None) -> TwoLayer:
     """`minimise_penalised`, then once more, half as long and from a smaller lambda, after reviving the
@@ -104,7 +125,7 @@ def _rescued(net, found, x, y, schedule, generator) -> dict[str, TwoLayer]:
     """Further rounds for the data sets on which nothing found so far interpolates, and last a fit with pairs."""
     rescued: dict[str, TwoLayer] = {}
     for attempt in range(4):
-        losses = torch.stack([half_mse(one, x, y) for one in (*found, *rescued.values())])
+        losses = torch.stack([_half_mse(one, x, y) for one in (*found, *rescued.values())])
         left = (losses.amin(0) > LOSS_TOLERANCE).nonzero().flatten()
         if len(left) == 0:
             break
@@ -125,6 +146,7 @@ def _with(net: TwoLayer, index: torch.Tensor, part: TwoLayer) -> TwoLayer:
     return TwoLayer(a, W, net.activation)
 
 
+@checked(x=shape("M n d"), y=shape("M n"))
 def polished(net: TwoLayer, x: torch.Tensor, y: torch.Tensor,
              generator: torch.Generator) -> dict[str, TwoLayer]:
     """Interpolators near `net`: "plain" Gauss-Newton; after consolidating strong neurons (which finds a sparse
@@ -132,7 +154,7 @@ def polished(net: TwoLayer, x: torch.Tensor, y: torch.Tensor,
     full width."""
     start = balanced(net, x)
     found = {"plain": gauss_newton(start, x, y), "sparse": gauss_newton(consolidate(start), x, y)}
-    losses = torch.stack([half_mse(one, x, y) for one in found.values()])
+    losses = torch.stack([_half_mse(one, x, y) for one in found.values()])
     left = (losses.amin(0) > LOSS_TOLERANCE).nonzero().flatten()
     if len(left):
         revived = interpolate(start[left], x[left], y[left], generator, fractions=(0.2, 0.5))
@@ -143,10 +165,15 @@ def polished(net: TwoLayer, x: torch.Tensor, y: torch.Tensor,
     return found
 
 
+@checked(overflow=False, nets=several(TwoLayer, "networks"), x=shape("M n d"), y=shape("M n"), names=_named,
+         tolerance=at_least(0))
 def best_of(nets: Sequence[TwoLayer], names: Sequence[str], x: torch.Tensor, y: torch.Tensor,
             prefix: Sequence[str] | None = None, tolerance: float = LOSS_TOLERANCE) -> Flattest:
     """Per data set the interpolating network of smallest F*; InterpolationError if there is none."""
-    losses = torch.stack([half_mse(net, x, y) for net in nets])
+    if len(names) != len(nets):
+        raise ValueError(f"names: expected one for each of {len(nets)} networks, got {len(names)}")
+    _check_candidates("nets", nets, x)
+    losses = torch.stack([_half_mse(net, x, y) for net in nets])
     flat = torch.stack([orbit_minimum(net, x) for net in nets])
     value, index = torch.where(losses <= tolerance, flat, torch.inf).min(0)
     if torch.isinf(value).any():
@@ -161,6 +188,7 @@ def best_of(nets: Sequence[TwoLayer], names: Sequence[str], x: torch.Tensor, y: 
     return Flattest(everything[rows], value, losses.gather(0, index[None])[0], origin)
 
 
+@checked(x=shape("M n d"), y=shape("M n"))
 def linear_programme(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> TwoLayer:
     """The interpolator of smallest F* among second layers over the directions of `net` (p = 1), by HiGHS.
 
@@ -171,6 +199,8 @@ def linear_programme(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> TwoLaye
     x, y = as_data(x, y)
     if net.activation.degree != 1:
         raise ValueError(f"F* is linear in |a| only for degree 1, got degree {net.activation.degree}")
+    if not net.width:
+        return net
     unit_a = TwoLayer(torch.ones_like(net.a), net.W, net.activation)
     cost, features = orbit_terms(unit_a, x).cpu().numpy(), net.features(x).cpu().numpy()
     a = net.a.clone()

@@ -15,7 +15,10 @@ import scipy.integrate
 import scipy.special
 import torch
 
+from flatness.checks import at_least, both, checked, real_array, shape
 
+
+@checked(d=at_least(2), k=at_least(0))
 def harmonic_dimension(d: int, k: int) -> int:
     """B(d, k), the dimension of the degree-k spherical harmonics in R^d, d >= 2.
 
@@ -27,6 +30,7 @@ def harmonic_dimension(d: int, k: int) -> int:
     return math.comb(d + k - 1, k) - (math.comb(d + k - 3, k - 2) if k >= 2 else 0)
 
 
+@checked(d=at_least(3), k=at_least(0))
 def legendre(d: int, k: int, t: np.ndarray | float) -> np.ndarray:
     """The degree-k Gegenbauer (d-dimensional Legendre) polynomial with value 1 at t = 1; d >= 3.
 
@@ -35,10 +39,12 @@ def legendre(d: int, k: int, t: np.ndarray | float) -> np.ndarray:
     """
     if d < 3:
         raise ValueError(f"need d >= 3, got {d}")
+    t = real_array("t", t)
     alpha = (d - 2) / 2
     return scipy.special.eval_gegenbauer(k, alpha, t) / scipy.special.eval_gegenbauer(k, alpha, 1.0)
 
 
+@checked(d=at_least(3), degrees=at_least(0), directions=at_least(1))
 def harmonic_energies(link: Callable[[torch.Tensor], torch.Tensor], d: int, degrees: int, directions: int = 1) -> np.ndarray:
     """|h_k|^2, k < `degrees`, of h(x) = sum_j link(<u_j, x>) with `directions` orthonormal u_j and x uniform on the sphere
     of radius sqrt(d); the energies of all degrees add up to E h^2.
@@ -60,6 +66,7 @@ def harmonic_energies(link: Callable[[torch.Tensor], torch.Tensor], d: int, degr
     return np.array([harmonic_dimension(d, k) * moment(k) ** 2 * pairs[k] for k in range(degrees)])
 
 
+@checked(energies=both(shape("k?"), at_least(0)), d=at_least(2), n=at_least(0))
 def unlearned_energy(energies: np.ndarray, d: int, n: int) -> float:
     """sum_k |h_k|^2 (1 - n / B(d, k))_+: a floor under E (f - h)^2 for f from n functions fixed before the target."""
     if n < 0:

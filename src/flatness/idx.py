@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from flatness.checks import integer
+
 MAX_DIMENSIONS = 3
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 20
@@ -88,8 +90,7 @@ def read_bytes(path: str | Path, limit: int) -> tuple[bytes, str]:
     ------
     OSError if the file cannot be opened; ValueError if `limit` is negative.
     """
-    if limit < 0:
-        raise ValueError(f"limit: expected a non-negative number of bytes, got {limit}")
+    integer("limit", limit, 0)
     content = bytearray()
     with open(path, "rb") as raw:
         compressed = raw.read(2) == _GZIP_MAGIC

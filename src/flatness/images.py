@@ -85,6 +85,7 @@ class Pool:
 
     def missing(self, index: torch.Tensor) -> torch.Tensor:
         """Those of the global indices that this pool does not hold."""
+        index = _index(index)
         return index[self.row[index] < 0]
 
     def points(self, index: torch.Tensor, device: str | torch.device = "cpu",
@@ -94,11 +95,7 @@ class Pool:
         MissingImages unless all are held.
         """
         _check_dtype(dtype)
-        index = torch.as_tensor(index).cpu()
-        if index.ndim != 1 or index.dtype != torch.int64:
-            raise ValueError(f"index: expected int64 (n,), got {index.dtype} {tuple(index.shape)}")
-        if len(index) and not 0 <= index.min() <= index.max() < N_POOL:
-            raise ValueError(f"index: expected 0..{N_POOL - 1}, got {index.min():d}..{index.max():d}")
+        index = _index(index)
         if absent := len(self.missing(index)):
             raise MissingImages(_how_to_get(self.name, f"{absent:,} of the {len(index):,} images asked for"))
         row = self.row[index]
@@ -108,9 +105,10 @@ class Pool:
     def chunks(self, index: torch.Tensor, size: int = 8192, device: str | torch.device = "cpu",
                dtype: torch.dtype = torch.float64) -> Iterator[Points]:
         """`points` over consecutive pieces of `index`, at most `size` images at a time."""
+        _check_int("size", size)
         if size < 1:
             raise ValueError(f"size: expected a positive number of images, got {size}")
-        for piece in torch.as_tensor(index).split(size):
+        for piece in _index(index).split(size):
             yield self.points(piece, device, dtype)
 
 
@@ -195,6 +193,11 @@ def unseen_pool(n_child: int, seed_child: int = 42) -> torch.Tensor:
 def probe_positions(n_unseen: int, num_probes: int = 100, seed: int = 99) -> torch.Tensor:
     """Positions of the probe points in the unseen pool: the first `num_probes` entries of
     ``torch.randperm(n_unseen)`` under `seed`.  int64 ``(num_probes,)``."""
+    _check_int("n_unseen", n_unseen)
+    if n_unseen < 0:
+        raise ValueError(f"n_unseen: expected a number of images >= 0, got {n_unseen}")
+    if isinstance(num_probes, int) and not 0 <= num_probes <= n_unseen:
+        raise ValueError(f"num_probes: expected an integer in 0..{n_unseen}, n_unseen, got {num_probes}")
     _check_int("num_probes", num_probes, 0, n_unseen)
     _check_int("seed_probes", seed)
     return torch.randperm(n_unseen, generator=torch.Generator().manual_seed(seed))[:num_probes]
@@ -242,6 +245,19 @@ def embedded_pool(name: str) -> Pool:
 def _how_to_get(name: str, what: str) -> str:
     return (f"{name}: {what} are not embedded in the package, and the full data set is not in "
             f"{fetch.cache_folder(name)}. Run: python -m flatness fetch {name}")
+
+
+def _index(index: torch.Tensor) -> torch.Tensor:
+    """Global indices on the CPU, checked."""
+    try:
+        index = torch.as_tensor(index).cpu()
+    except (TypeError, ValueError, RuntimeError):  # text, or the meta device
+        raise ValueError(f"index: expected int64 (n,) with values, got {type(index).__name__}") from None
+    if index.ndim != 1 or index.dtype != torch.int64:
+        raise ValueError(f"index: expected int64 (n,), got {index.dtype} {tuple(index.shape)}")
+    if len(index) and not 0 <= index.min() <= index.max() < N_POOL:
+        raise ValueError(f"index: expected 0..{N_POOL - 1}, got {index.min():d}..{index.max():d}")
+    return index
 
 
 def _check_int(argument: str, value: int, low: int | None = None, high: int | None = None) -> None:

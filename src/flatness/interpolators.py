@@ -12,18 +12,21 @@ import scipy.optimize
 import torch
 
 from flatness.activations import Activation
+from flatness.checks import a, at_least, checked, one_of, shape
 from flatness.flattest import LOSS_TOLERANCE, Schedule, flattest, initial_network
 from flatness.polish import InterpolationError, check_counting, interpolate, require_interpolation
 from flatness.targets import DataSet
 from flatness.two_layer import TwoLayer, as_data
 
 
+@checked(data=a(DataSet), tolerance=at_least(0))
 def teacher(data: DataSet, activation: Activation, tolerance: float = LOSS_TOLERANCE) -> TwoLayer:
     """The target itself as a network.  ValueError if the target is none; InterpolationError if labels are
     noisy."""
     return require_interpolation(data.target.teacher(activation), data.x, data.y, tolerance, "teacher")
 
 
+@checked(x=shape("n d"))
 def private_neurons(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """For each sample i a direction w with <w, x_i> = 1 and <w, x_k> <= -t for k != i, t in [0, 1] largest.
 
@@ -49,6 +52,7 @@ def private_neurons(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(W).to(x), torch.from_numpy(margins).to(x)
 
 
+@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), tolerance=at_least(0))
 def memoriser(x: torch.Tensor, y: torch.Tensor, activation: Activation,
               tolerance: float = LOSS_TOLERANCE) -> TwoLayer:
     """One private neuron per sample: f = sum_i y_i s(<w_i, .>), <w_i, x_i> = 1, <w_i, x_k> <= 0.  Width n.
@@ -72,6 +76,7 @@ def memoriser(x: torch.Tensor, y: torch.Tensor, activation: Activation,
     return require_interpolation(net, x, y, tolerance, "memoriser")
 
 
+@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), width=at_least(1), tolerance=at_least(0))
 def random_features(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator: torch.Generator,
                     width: int | None = None, tolerance: float = LOSS_TOLERANCE) -> TwoLayer:
     """Directions uniform on the unit sphere, second layer of minimum norm that interpolates.  Width 2 n by
@@ -92,6 +97,8 @@ def random_features(x: torch.Tensor, y: torch.Tensor, activation: Activation, ge
     return require_interpolation(TwoLayer(a[..., 0], net.W, activation), x, y, tolerance, "random features")
 
 
+@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), start=one_of("small", "lazy"), width=at_least(2),
+         steps=at_least(0), tolerance=at_least(0))
 def gradient_descent(x: torch.Tensor, y: torch.Tensor, activation: Activation, generator: torch.Generator,
                      start: str = "small", width: int | None = None, steps: int = 2000,
                      tolerance: float = LOSS_TOLERANCE) -> TwoLayer:
@@ -140,6 +147,8 @@ def _descend(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, steps: int, floor:
     return TwoLayer(a, W, act)
 
 
+@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), extra_x=shape("k d", "M k d"), extra_y=shape("k", "M k"),
+         width=at_least(1), schedule=a(Schedule))
 def poisoned(x: torch.Tensor, y: torch.Tensor, activation: Activation, extra_x: torch.Tensor,
              extra_y: torch.Tensor, generator: torch.Generator, width: int | None = None,
              schedule: Schedule = Schedule()) -> TwoLayer:

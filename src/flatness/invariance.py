@@ -12,10 +12,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from flatness.checks import checked, integer
 from flatness.networks import MLPEnsemble
 from flatness.rescaling import add_unread_units, permute_neurons, rescale_neurons
 
 
+@checked()
 def split_unit(networks: MLPEnsemble, layer: int, unit: int) -> MLPEnsemble:
     """The networks with two copies of one unit of hidden layer ``layer`` (0: the first), outgoing weights
     halved.
@@ -24,6 +26,8 @@ def split_unit(networks: MLPEnsemble, layer: int, unit: int) -> MLPEnsemble:
     >>> [w.tolist() for w in split_unit(net, 0, 0).weights]
     [[[[3.0], [3.0]]], [[[1.0, 1.0]]]]
     """
+    integer("layer", layer)
+    integer("unit", unit)
     if not 0 <= layer < len(networks.weights) - 1 or not 0 <= unit < networks.widths[layer + 1]:
         raise ValueError(f"layer, unit: expected a unit of a hidden layer of widths {networks.widths[1:-1]}, "
                          f"got unit {unit} of layer {layer}")

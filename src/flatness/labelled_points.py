@@ -3,6 +3,7 @@
 import numpy as np
 
 from flatness.certificates import Farkas
+from flatness.checks import checked, integer_array
 
 
 class TrainingPolicyInfeasible(ValueError):
@@ -17,8 +18,11 @@ class TrainingPolicyInfeasible(ValueError):
         return type(self), (self.args[0], self.farkas)
 
 
+@checked()
 def refuse_contradictions(points: np.ndarray, labels: np.ndarray) -> None:
     """Raise :class:`TrainingPolicyInfeasible`, naming the two, if equal points carry different labels."""
+    if points.ndim != 2 or integer_array("labels", labels).shape != points.shape[:1]:
+        raise ValueError(f"points, labels: expected shapes (n, D) and (n,), got {points.shape} and {labels.shape}")
     _, group = np.unique(points, axis=0, return_inverse=True)
     group = group.ravel()
     order = np.lexsort((labels, group))
@@ -31,8 +35,13 @@ def refuse_contradictions(points: np.ndarray, labels: np.ndarray) -> None:
 
 
 def _array(name: str, value) -> np.ndarray:
+    if getattr(getattr(value, "device", None), "type", "") == "meta":
+        raise ValueError(f"{name} must hold values, got a tensor on the meta device")
     value = value.detach().cpu() if hasattr(value, "detach") else value
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise TypeError(f"{name} must be an array of numbers, got {type(value).__name__}") from None
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     return array
@@ -40,7 +49,7 @@ def _array(name: str, value) -> np.ndarray:
 
 def checked_system(features, labels, probes, num_classes, ndim) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features, labels and probes as arrays of the right shape and type, or an error naming the argument."""
-    if not isinstance(num_classes, int | np.integer) or num_classes < 2:
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 2:
         raise ValueError(f"num_classes must be an integer of at least 2, got {num_classes}")
     features, probes = (_array(k, v).astype(float) for k, v in (("features", features), ("probes", probes)))
     labels = _array("labels", labels)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flatness.checks import KindError, any_dtype, at_least, between, checked, integer, integer_array, real_array
+
 MAX_STATES = 64
 MAX_PROGRAMS = 24
 
@@ -42,6 +44,9 @@ class Vocabulary:
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        integer("n_states", self.n_states)
+        for program in self.programs:
+            integer("programs", program)
         if not 1 <= self.n_states <= MAX_STATES:
             raise ValueError(f"n_states must be between 1 and {MAX_STATES}, got {self.n_states}")
         if len(self.programs) > MAX_PROGRAMS:
@@ -53,6 +58,21 @@ class Vocabulary:
                 raise ValueError(f"program {name!r} holds a state outside 0..{self.n_states - 1}")
 
 
+def _states(name: str, n: int, sizes: dict) -> None:
+    integer(name, n, 1, MAX_STATES)
+
+
+def _programs(name: str, n: int, sizes: dict) -> None:
+    integer(name, n, 0, MAX_PROGRAMS)
+
+
+def _mask(lang: Language, mask: int) -> int:
+    if not isinstance(lang, Language):
+        raise KindError(f"lang: expected a Language, got {type(lang).__name__}")
+    return integer("mask", mask, 0, len(lang.member) - 1)
+
+
+@checked(n_states=at_least(1))
 def vocabulary(programs: Mapping[str, Iterable[int]], n_states: int) -> Vocabulary:
     """The vocabulary whose programs are given as name -> states.
 
@@ -61,13 +81,15 @@ def vocabulary(programs: Mapping[str, Iterable[int]], n_states: int) -> Vocabula
     """
     masks = []
     for name, states in programs.items():
-        states = set(states)
+        states = {integer("programs", s) for s in states}
         if any(not 0 <= s < n_states for s in states):
-            raise ValueError(f"program {name!r} holds a state outside 0..{n_states - 1}")
+            raise ValueError(f"programs: program {name!r} holds a state outside 0..{n_states - 1}, n_states = "
+                             f"{n_states}")
         masks.append(sum(1 << int(s) for s in states))
     return Vocabulary(n_states, tuple(masks), tuple(programs))
 
 
+@checked(n_states=_states, n_programs=_programs, density=between(0, 1))
 def random_vocabulary(generator: np.random.Generator, n_states: int, n_programs: int,
                       density: float = 0.5) -> Vocabulary:
     """Each of ``n_programs`` programs holds each state independently with probability ``density``."""
@@ -76,15 +98,20 @@ def random_vocabulary(generator: np.random.Generator, n_states: int, n_programs:
     return Vocabulary(n_states, masks, tuple(f"p{k}" for k in range(n_programs)))
 
 
+@checked()
 def relabel_states(v: Vocabulary, order: Iterable[int]) -> Vocabulary:
     """The same vocabulary after state ``s`` is renamed ``order[s]``; ``order`` must be a permutation."""
-    order = list(order)
+    order = integer_array("order", list(order) if not hasattr(order, "ndim") else order)
+    if order.ndim != 1:
+        raise ValueError(f"order must be a permutation of 0..{v.n_states - 1}, got shape {order.shape}")
+    order = order.tolist()
     if sorted(order) != list(range(v.n_states)):
         raise ValueError(f"order must be a permutation of 0..{v.n_states - 1}")
     programs = tuple(sum(1 << order[s] for s in range(v.n_states) if p >> s & 1) for p in v.programs)
     return Vocabulary(v.n_states, programs, v.names)
 
 
+@checked(values=any_dtype)
 def superset_sum(values: np.ndarray) -> np.ndarray:
     """``out[x] = sum of values[y] over all y containing x`` for an array of shape ``(2**m,)`` (zeta
     transform).
@@ -101,6 +128,7 @@ def superset_sum(values: np.ndarray) -> np.ndarray:
     return out
 
 
+@checked(values=any_dtype)
 def subset_sum(values: np.ndarray) -> np.ndarray:
     """``out[x] = sum of values[y] over all y contained in x`` for an array of shape ``(2**m,)``.
 
@@ -115,9 +143,9 @@ def subset_sum(values: np.ndarray) -> np.ndarray:
 
 
 def _exponent(values: np.ndarray) -> int:
-    m = values.size.bit_length() - 1
+    m = max(0, values.size.bit_length() - 1)
     if values.ndim != 1 or values.size != 1 << m:
-        raise ValueError(f"expected an array of shape (2**m,), got {values.shape}")
+        raise ValueError(f"values: expected an array of shape (2**m,), got {values.shape}")
     return m
 
 
@@ -137,6 +165,7 @@ class Language:
         return int(np.count_nonzero(self.member))
 
 
+@checked()
 def language(v: Vocabulary) -> Language:
     """Enumerate L_v, by doubling over the programs.
 
@@ -149,8 +178,10 @@ def language(v: Vocabulary) -> Language:
     return Language(v, truth, truth != 0)
 
 
+@checked()
 def clash(lang: Language, mask: int) -> tuple[str, ...]:
     """Names of an inclusion-minimal clash among the programs of ``mask``; ``()`` when there is none."""
+    mask = _mask(lang, mask)
     if lang.member[mask]:
         return ()
     for k in range(len(lang.vocabulary.programs)):
@@ -175,12 +206,16 @@ def statement(lang: Language, programs: Iterable[str] | int) -> int:
     together
     """
     names = lang.vocabulary.names
+    if not isinstance(programs, Iterable) or isinstance(programs, bytes):
+        programs = integer("programs", programs)
     if isinstance(programs, (int, np.integer)):
         mask = int(programs)
         if not 0 <= mask < 1 << len(names):
-            raise ValueError(f"statement {mask} names programs outside the vocabulary of {len(names)}")
+            raise ValueError(f"programs: statement {mask} names programs outside the vocabulary of {len(names)}")
     else:
         programs = [programs] if isinstance(programs, str) else list(programs)
+        if any(not isinstance(program, str) for program in programs):
+            raise KindError(f"programs: expected names, or one bitmask, got {programs!r}")
         unknown = sorted(set(programs) - set(names))
         if unknown:
             raise ValueError(f"unknown programs {unknown}; the vocabulary has {list(names)}")
@@ -190,8 +225,10 @@ def statement(lang: Language, programs: Iterable[str] | int) -> int:
     return mask
 
 
+@checked()
 def spell(lang: Language, mask: int) -> str:
     """A statement as text, ``{a, b}``; the empty statement is ``{}``."""
+    mask = _mask(lang, mask)
     return "{" + ", ".join(n for k, n in enumerate(lang.vocabulary.names) if int(mask) >> k & 1) + "}"
 
 
@@ -202,7 +239,9 @@ def length(statements: np.ndarray | int, costs: Sequence[int] | None = None) -> 
     >>> length([0b000, 0b101]).tolist(), length([0b000, 0b101], costs=[5, 1, 2]).tolist()
     ([0, 2], [0, 7])
     """
-    statements = np.asarray(statements, dtype=np.uint64)
+    statements = integer_array("statements", statements, 0).astype(np.uint64)
+    if costs is not None and integer_array("costs", costs, 0).ndim != 1:
+        raise ValueError(f"costs: expected one for each program, got shape {np.shape(costs)}")
     if costs is None:
         return np.bitwise_count(statements).astype(np.int64)
     bits = statements[..., None] >> np.arange(len(costs), dtype=np.uint64) & np.uint64(1)
@@ -213,11 +252,14 @@ def statement_set(lang: Language, statements: Iterable) -> np.ndarray:
     """A set of statements, each as for :func:`statement`, as a boolean array (or such an array, checked)."""
     if isinstance(statements, np.ndarray) and statements.dtype == bool:
         if statements.shape != lang.member.shape:
-            raise ValueError(f"expected a boolean array of shape {lang.member.shape}, got {statements.shape}")
+            raise ValueError(f"statements: expected a boolean array of shape {lang.member.shape}, got "
+                             f"{statements.shape}")
         outside = np.flatnonzero(statements & ~lang.member)
         if outside.size:
             raise ClashError(clash(lang, int(outside[0])))
         return statements
+    if isinstance(statements, str) or not isinstance(statements, Iterable):
+        raise KindError(f"statements: expected statements, got {statements!r}")
     chosen = np.zeros_like(lang.member)
     chosen[[statement(lang, s) for s in statements]] = True
     return chosen
@@ -228,6 +270,7 @@ def extension(lang: Language, statements: Iterable) -> np.ndarray:
     return (subset_sum(statement_set(lang, statements).astype(np.int64)) > 0) & lang.member
 
 
+@checked(overflow=False, measure=any_dtype)
 def weakness(lang: Language, measure: np.ndarray | None = None) -> np.ndarray:
     """w(x) = |Ext(x)| for every set of programs x, shape ``(2**m,)``, int64; 0 outside the language.
 
@@ -240,6 +283,8 @@ def weakness(lang: Language, measure: np.ndarray | None = None) -> np.ndarray:
     if measure is None:
         return superset_sum(lang.member.astype(np.int64))
     measure = np.asarray(measure)
+    if measure.dtype != object:
+        real_array("measure", measure)
     if measure.shape != lang.member.shape or (measure < 0).any():
         raise ValueError(f"measure must be nonnegative with shape {lang.member.shape}")
     return superset_sum(np.where(lang.member, measure, 0))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flatness.checks import above, between, checked, labels, shape
 from flatness.networks import MLPEnsemble
 
 
+@checked(x=shape("n d"), y=labels)
 def output_margins(networks: MLPEnsemble, x: Tensor, y: Tensor) -> Tensor:
     """f_y - max over c != y of f_c at each input, (M, n): positive where the labelled class wins strictly.
 
@@ -17,16 +19,15 @@ def output_margins(networks: MLPEnsemble, x: Tensor, y: Tensor) -> Tensor:
     >>> output_margins(net, torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]))
     tensor([[1.]])
     """
-    if y.shape != x.shape[:1] or y.dtype != torch.int64:
-        raise ValueError(f"y: expected {len(x)} int64 classes, got {y.dtype} {tuple(y.shape)}")
     outputs = networks(x)
-    if outputs.shape[-1] < 2 or y.min() < 0 or y.max() >= outputs.shape[-1]:
-        raise ValueError(f"y: expected classes of at least two outputs, 0 to {outputs.shape[-1] - 1}")
+    if outputs.shape[-1] < 2:
+        raise ValueError(f"networks: expected at least two outputs, got {outputs.shape[-1]}")
     index = y.expand(len(networks), -1)[..., None]
     rivals = outputs.scatter(-1, index, -torch.inf).amax(-1)
     return outputs.gather(-1, index)[..., 0] - rivals
 
 
+@checked(p=above(0))
 def weight_norm(networks: MLPEnsemble, p: float = 2) -> Tensor:
     """The l_p norm of all weights and biases of each network as one vector, (M,).
 
@@ -36,6 +37,7 @@ def weight_norm(networks: MLPEnsemble, p: float = 2) -> Tensor:
     return torch.cat([block.flatten(1) for block in networks.parameters().values()], 1).norm(p, dim=1)
 
 
+@checked(p=above(0))
 def path_norm(networks: MLPEnsemble, p: float = 2) -> Tensor:
     """(sum over paths of prod |w|^p)^(1/p), shape (M,): paths from an input or a bias to an output.
 
@@ -49,8 +51,6 @@ def path_norm(networks: MLPEnsemble, p: float = 2) -> Tensor:
     >>> path_norm(net, 1), path_norm(net, 2)      # paths 3 * 2 and 1 * (-1)
     (tensor([7.]), tensor([6.0828]))
     """
-    if not p > 0:
-        raise ValueError(f"p: expected a positive exponent, got {p}")
     total = torch.ones_like(networks.weights[0][:, :1, :]).mT
     for layer, weight in enumerate(networks.weights):
         total = weight.abs() ** p @ total
@@ -59,14 +59,13 @@ def path_norm(networks: MLPEnsemble, p: float = 2) -> Tensor:
     return total.sum((1, 2)) ** (1 / p)
 
 
+@checked(x=shape("n d"), y=labels, quantile=between(0, 1))
 def normalised_margin(networks: MLPEnsemble, x: Tensor, y: Tensor, *, quantile: float = 0.0) -> Tensor:
     """Output margin divided by the l_2 path norm, (M,): the ``quantile`` over the points (0: the smallest).
 
     Unchanged by neuron-wise rescaling and by multiplying the outputs of a bias-free network. Source:
     margins over norms of the network as in Neyshabur et al. (2017).
     """
-    if not 0 <= quantile <= 1:
-        raise ValueError(f"quantile: expected a number in [0, 1], got {quantile}")
     margin = output_margins(networks, x, y).quantile(quantile, dim=1)
     norm = path_norm(networks, 2)
     if (norm == 0).any():

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flatness.checks import KindError, checked, integer, shape
+
 
 @dataclass(frozen=True)
 class MLPEnsemble:
@@ -33,6 +35,18 @@ class MLPEnsemble:
     def __post_init__(self) -> None:
         if not self.weights:
             raise ValueError("weights: expected at least one layer, got an empty list")
+        for kind, blocks in (("weights", self.weights), ("biases", self.biases or [])):
+            for layer, block in enumerate(blocks):
+                name, first = f"{kind}[{layer}]", self.weights[0]
+                if not isinstance(block, Tensor):
+                    raise KindError(f"{name}: expected a tensor, got {type(block).__name__}")
+                if not block.dtype.is_floating_point or (block.dtype, block.device) != (first.dtype, first.device):
+                    raise KindError(f"{name}: expected floating-point numbers of one dtype on one device, as "
+                                    f"weights[0] "
+                                    f"({first.dtype} on {first.device}), got {block.dtype} on {block.device}")
+                if not block.numel():
+                    raise ValueError(f"{name}: expected at least one network and one unit, got shape "
+                                     f"{tuple(block.shape)}")
         for layer, weight in enumerate(self.weights):
             if weight.ndim != 3 or weight.shape[0] != self.weights[0].shape[0]:
                 raise ValueError(f"weights[{layer}]: expected shape (M, d_out, d_in) with M = {self.weights[0].shape[0]}, "
@@ -64,6 +78,14 @@ class MLPEnsemble:
             raise ValueError(f"widths: expected at least two positive integers, input first, got {widths}")
         if not len(seeds):
             raise ValueError("seeds: expected at least one seed, got none")
+        for seed in seeds:
+            integer("seeds", seed)
+        if bias not in (True, False):
+            raise KindError(f"bias: expected True or False, got {bias!r}")
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise ValueError(f"device: cannot use {device!r} ({str(error).splitlines()[0]})") from None
         members = [_default_parameters(widths, int(seed), bias) for seed in seeds]
         stacked = [torch.stack(parameter).to(device=device, dtype=dtype) for parameter in zip(*members, strict=True)]
         return cls(stacked[0::2], stacked[1::2]) if bias else cls(stacked, None)
@@ -87,7 +109,21 @@ class MLPEnsemble:
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> MLPEnsemble:
         """The sub-ensemble of the networks at ``index`` (an int gives an ensemble of one)."""
-        index = [index] if isinstance(index, int) else index
+        if isinstance(index, Tensor) and (index.ndim != 1 or index.dtype.is_floating_point or index.dtype.is_complex
+                                          or index.device.type == "meta" != self.device.type):
+            raise ValueError(f"index: expected whole numbers or truth values (k,), got {index.dtype} "
+                             f"{tuple(index.shape)} on "
+                             f"{index.device}")
+        if isinstance(index, int):
+            integer("index", index, -len(self), len(self) - 1)
+            index = [index]
+        elif isinstance(index, Tensor) and index.dtype != torch.bool and index.device.type != "meta" and len(index):
+            integer("index", int(index.min()), -len(self))
+            integer("index", int(index.max()), None, len(self) - 1)
+        elif isinstance(index, Tensor) and not len(index):
+            raise ValueError("index: expected at least one network")
+        elif not isinstance(index, slice | Tensor):
+            index = [integer("index", i, -len(self), len(self) - 1) for i in index]
         return self.map(lambda parameter: parameter[index])
 
     def map(self, function) -> MLPEnsemble:
@@ -108,16 +144,13 @@ class MLPEnsemble:
                 blocks[f"b{layer}"] = self.biases[layer - 1]
         return blocks
 
+    @checked(overflow=False, x=shape("n? d", "M n? d"))
     def preactivations(self, x: Tensor) -> list[Tensor]:
         """z_1, ..., z_L for inputs ``x`` of shape (n, d_0), common to all networks, or (M, n, d_0): shapes (M, n, d_l).
 
-        z_L is the output. Raises ValueError if x has another dimension, TypeError if its dtype differs.
+        z_L is the output; that of a network that left the finite numbers (`flatness.training`) is NaN. Raises
+        ValueError if x has another dimension, is elsewhere or not finite, TypeError if its dtype differs.
         """
-        if x.ndim not in (2, 3) or x.shape[-1] != self.widths[0] or (x.ndim == 3 and x.shape[0] != len(self)):
-            raise ValueError(f"x: expected shape (n, {self.widths[0]}) or ({len(self)}, n, {self.widths[0]}), "
-                             f"got {tuple(x.shape)}")
-        if x.dtype != self.dtype:
-            raise TypeError(f"x: expected dtype {self.dtype}, that of the networks, got {x.dtype}")
         hidden, result = x, []
         for layer, weight in enumerate(self.weights):
             hidden = hidden @ weight.mT
@@ -133,8 +166,10 @@ class MLPEnsemble:
 
     def features(self, x: Tensor, layer: int = -1) -> Tensor:
         """Post-activation features of hidden layer ``layer``, counted as in a list (-1: the last), shape (M, n, d)."""
-        if len(self.weights) < 2:
-            raise ValueError("features: the networks have no hidden layer")
+        hidden = len(self.weights) - 1
+        if not hidden:
+            raise ValueError("networks: expected at least one hidden layer, got networks with no hidden layer")
+        integer("layer", layer, -hidden, hidden - 1)
         return self.preactivations(x)[:-1][layer].relu()
 
 

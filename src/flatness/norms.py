@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import torch
 
+from flatness.checks import at_least, checked
 from flatness.two_layer import TwoLayer
 
 
+@checked(p=at_least(1))
 def exponent(p: int) -> float:
     """q = 2p/(p+1), the power of v_j that F* scales with.
 
@@ -21,11 +23,13 @@ def exponent(p: int) -> float:
     return 2 * p / (p + 1)
 
 
+@checked()
 def variation_terms(net: TwoLayer) -> torch.Tensor:
     """v_j = |a_j| |w_j|^p, shape (M, m)."""
     return net.a.abs() * net.W.norm(dim=-1) ** net.activation.degree
 
 
+@checked()
 def variation_norm(net: TwoLayer) -> torch.Tensor:
     """V = sum_j |a_j| |w_j|^p, shape (M,).
 
@@ -36,6 +40,7 @@ def variation_norm(net: TwoLayer) -> torch.Tensor:
     return variation_terms(net).sum(-1)
 
 
+@checked()
 def variation_power(net: TwoLayer) -> torch.Tensor:
     """sum_j v_j^q, q = 2p/(p+1), shape (M,).  For p = 1 this is V."""
     return (variation_terms(net) ** exponent(net.activation.degree)).sum(-1)

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flatness.checks import above, any_dtype, at_least, between, checked, inside, labels, shape
 from flatness.networks import MLPEnsemble
 
 
+@checked(total=None, part=None)
 def uniform_kl(total: float, part: float) -> float:
     """KL(Q || P) = ln(total / part): Q uniform on a set of measure ``part``, P on one around it of ``total``.
 
@@ -26,19 +28,27 @@ def uniform_kl(total: float, part: float) -> float:
     >>> uniform_kl(8.0, 8.0), round(uniform_kl(8.0, 1.0), 4)
     (0.0, 2.0794)
     """
-    if not 0 < part <= total < math.inf:
+    if isinstance(part, str) or isinstance(total, str) or not 0 < part <= total < math.inf:
         raise ValueError(f"expected measures with 0 < part <= total < infinity, got part {part} and "
                          f"total {total}")
     return math.log(total / part)
 
 
+@checked(overflow=False, q=between(0, 1), p=between(0, 1))
 def bernoulli_kl(q: Tensor, p: Tensor) -> Tensor:
     """kl(q || p) = q ln(q/p) + (1-q) ln((1-q)/(1-p)), with 0 ln 0 = 0; infinite where q is not << p."""
+    if q.shape != p.shape and 1 not in (q.numel(), p.numel()):
+        raise ValueError(f"q, p: expected one shape, got {tuple(q.shape)} and {tuple(p.shape)}")
+    return _bernoulli_kl(q, p)
+
+
+def _bernoulli_kl(q: Tensor, p: Tensor) -> Tensor:
     q, p = torch.broadcast_tensors(q, p)
     first = torch.special.xlogy(q, q / p).where(q > 0, 0.0)
     return first + torch.special.xlogy(1 - q, (1 - q) / (1 - p)).where(q < 1, 0.0)
 
 
+@checked(q=any_dtype, budget=any_dtype)
 def kl_inverse(q: Tensor, budget: Tensor) -> Tensor:
     """The largest p in [q, 1] with kl(q || p) <= budget, by bisection to the last bit of float64.
 
@@ -46,17 +56,21 @@ def kl_inverse(q: Tensor, budget: Tensor) -> Tensor:
     >>> kl_inverse(q, torch.tensor([1.0], dtype=torch.float64))  # -ln(1 - p) = 1
     tensor([0.6321], dtype=torch.float64)
     """
-    q, budget = torch.broadcast_tensors(torch.as_tensor(q), torch.as_tensor(budget))
-    if not ((q >= 0) & (q <= 1)).all() or not (budget >= 0).all():
-        raise ValueError("expected q in [0, 1] and budget >= 0")
+    q, budget = torch.as_tensor(q), torch.as_tensor(budget)
+    if q.shape != budget.shape and 1 not in (q.numel(), budget.numel()):
+        raise ValueError(f"q, budget: expected one shape, got {tuple(q.shape)} and {tuple(budget.shape)}")
+    q, budget = torch.broadcast_tensors(q, budget)
+    if not q.dtype.is_floating_point or not ((q >= 0) & (q <= 1)).all() or not (budget >= 0).all():
+        raise ValueError("expected q in [0, 1] and budget >= 0, in floating point")
     low, high = q.clone(), torch.ones_like(q)
     for _ in range(64):
         middle = (low + high) / 2
-        inside = bernoulli_kl(q, middle) <= budget
+        inside = _bernoulli_kl(q, middle) <= budget
         low, high = middle.where(inside, low), high.where(inside, middle)
     return high
 
 
+@checked(n=at_least(1))
 def log_xi(n: int) -> float:
     """ln xi(n) with xi(n) = sum_k C(n, k) (k/n)^k (1 - k/n)^(n - k).
 
@@ -66,8 +80,6 @@ def log_xi(n: int) -> float:
     >>> [round(math.exp(log_xi(n)), 3) for n in (1, 2, 250)]
     [2.0, 2.5, 20.49]
     """
-    if n < 1:
-        raise ValueError(f"n: expected a positive sample size, got {n}")
     k = torch.arange(n + 1, dtype=torch.float64)
     whole = torch.tensor(float(n), dtype=torch.float64)
     choose = torch.lgamma(whole + 1) - torch.lgamma(k + 1) - torch.lgamma(whole - k + 1)
@@ -75,6 +87,7 @@ def log_xi(n: int) -> float:
     return float(torch.logsumexp(choose + powers, 0))
 
 
+@checked(sigma=any_dtype)
 def gaussian_kl(networks: MLPEnsemble, start: MLPEnsemble, sigma: Tensor) -> Tensor:
     """KL(N(theta, S) || N(theta_0, S)), shape (M,): half the squared distance in units of sigma.
 
@@ -82,13 +95,17 @@ def gaussian_kl(networks: MLPEnsemble, start: MLPEnsemble, sigma: Tensor) -> Ten
     (M, L) one for each.
     """
     sigma = _per_layer(networks, sigma)
-    if networks.widths != start.widths or len(networks) != len(start):
-        raise ValueError(f"start: expected {len(networks)} networks of widths {networks.widths}, "
-                         f"got {len(start)} of {start.widths}")
+    _check_start(networks, start)
     total = torch.zeros_like(sigma[:, 0])
     for (name, end), begin in zip(networks.parameters().items(), start.parameters().values(), strict=True):
         total = total + (end - begin).flatten(1).square().sum(1) / (2 * sigma[:, int(name[1:]) - 1] ** 2)
     return total
+
+
+def _check_start(networks: MLPEnsemble, start: MLPEnsemble) -> None:
+    if [b.shape for b in networks.parameters().values()] != [b.shape for b in start.parameters().values()]:
+        raise ValueError(f"start: expected {len(networks)} networks of widths {networks.widths}, "
+                         f"got {len(start)} of {start.widths}")
 
 
 class NoisyTraining:
@@ -99,17 +116,16 @@ class NoisyTraining:
     d_0 + 1. All networks share the draws; for each of them the samples are independent.
     """
 
+    @checked(x=shape("n d"), y=labels)
     def __init__(self, networks: MLPEnsemble, x: Tensor, y: Tensor) -> None:
         if networks.biases is None or len(networks.weights) < 2:
             raise ValueError("networks: expected biases and at least one hidden layer")
-        if x.ndim != 2 or y.shape != x.shape[:1]:
-            raise ValueError(f"x, y: expected shapes (n, d) and (n,), got {tuple(x.shape)} and "
-                             f"{tuple(y.shape)}")
         self.networks, self.y = networks, y
         self.first = networks.preactivations(x)[0]
         values, vectors = torch.linalg.eigh(x @ x.T + 1)
         self.root = vectors * values.clamp_min(0).sqrt()
 
+    @checked(sigma=any_dtype, samples=at_least(1))
     def errors(self, sigma: Tensor, samples: int, generator: torch.Generator) -> Tensor:
         """Share of training points misclassified in each draw, (M, samples); ``sigma`` (M,) or (M, L)."""
         sigma = _per_layer(self.networks, sigma)[:, :, None, None]
@@ -145,6 +161,7 @@ class GaussianBound:
     sigma: Tensor
 
 
+@checked(x=shape("n d"), y=labels, grid=above(0), delta=inside(0, 1), search=at_least(1), samples=at_least(1))
 def gaussian_bound(networks: MLPEnsemble, start: MLPEnsemble, x: Tensor, y: Tensor, *, grid: Sequence[float],
                    generator: torch.Generator, delta: float = 0.05, search: int = 10,
                    samples: int = 200) -> GaussianBound:
@@ -158,10 +175,9 @@ def gaussian_bound(networks: MLPEnsemble, start: MLPEnsemble, x: Tensor, y: Tens
     Source: Dziugaite and Roy (2017), Langford and Caruana (2001), Maurer (2004); our chapter
     b3_invariance_pacbayes.
     """
-    if not 0 < delta < 1:
-        raise ValueError(f"delta: expected a number in (0, 1), got {delta}")
-    if not len(grid) or min(grid) <= 0:
-        raise ValueError(f"grid: expected positive standard deviations, got {list(grid)}")
+    if not len(grid):
+        raise ValueError("grid: expected positive standard deviations, got none")
+    _check_start(networks, start)
     noisy, n = NoisyTraining(networks, x, y), len(x)
     constant = log_xi(n) + math.log(2 * len(grid) / delta)
     deviations = torch.as_tensor(grid, dtype=networks.dtype, device=networks.device)
@@ -177,6 +193,7 @@ def gaussian_bound(networks: MLPEnsemble, start: MLPEnsemble, x: Tensor, y: Tens
     return GaussianBound(kl_inverse(limit, (kl + constant) / n), empirical, limit, kl, sigma)
 
 
+@checked(level=inside(0, 1), samples=at_least(1), steps=at_least(0), low=above(0), high=above(0))
 def noise_at_error(noisy: NoisyTraining, level: float, *, samples: int, seed: int, steps: int = 12,
                    low: float = 2.0**-8, high: float = 4.0) -> Tensor:
     """The noise sigma (M,) at which the mean training error of the draws reaches ``level``: a flatness.
@@ -184,8 +201,10 @@ def noise_at_error(noisy: NoisyTraining, level: float, *, samples: int, seed: in
     Bisection of ln sigma between ``low`` and ``high`` with the same draws at every step, so the accuracy is
     that of the draws, plus a factor (high / low)^(2^-steps).
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected an error rate in (0, 1), got {level}")
+    if not isinstance(noisy, NoisyTraining):
+        raise TypeError(f"noisy: expected a NoisyTraining, got {type(noisy).__name__}")
+    if low > high:
+        raise ValueError(f"low, high: expected low <= high, got {low} and {high}")
     bottom = noisy.first.new_full((len(noisy.networks),), math.log(low))
     top = torch.full_like(bottom, math.log(high))
     for _ in range(steps):
@@ -199,6 +218,8 @@ def noise_at_error(noisy: NoisyTraining, level: float, *, samples: int, seed: in
 def _per_layer(networks: MLPEnsemble, sigma: Tensor) -> Tensor:
     """Standard deviations as (M, L), checked."""
     layers = len(networks.weights)
+    if isinstance(sigma, Tensor) and sigma.dtype.is_complex:
+        raise TypeError(f"sigma: expected real numbers, got {sigma.dtype}")
     sigma = torch.as_tensor(sigma, dtype=networks.dtype, device=networks.device)
     if sigma.shape not in ((len(networks),), (len(networks), layers)):
         raise ValueError(f"sigma: expected shape ({len(networks)},) or ({len(networks)}, {layers}), "

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import torch
 
 from flatness.activations import Activation
+from flatness.checks import a as instance
+from flatness.checks import above, at_least, checked, integer, number, one_of, shape
 from flatness.norms import exponent
 from flatness.symmetry import kappa
 from flatness.two_layer import TwoLayer, stack
@@ -42,11 +44,10 @@ class Schedule:
     tau_last: float = 0.02
 
     def __post_init__(self):
-        if self.penalty not in PENALTIES:
-            raise ValueError(f"penalty must be one of {PENALTIES}, got {self.penalty!r}")
-        if self.steps < 1 or min(self.rate, self.lambda_first, self.lambda_last, self.tau_first,
-                                 self.tau_last) <= 0:
-            raise ValueError("steps, rate, lambdas and taus must be > 0")
+        one_of(*PENALTIES)("penalty", self.penalty, {})
+        integer("steps", self.steps, 1)
+        for name in ("rate", "lambda_first", "lambda_last", "tau_first", "tau_last"):
+            number(name, getattr(self, name), above(0))
 
     def at(self, step: int) -> tuple[float, float, float]:
         """(rate, lambda, tau) at a step."""
@@ -55,6 +56,8 @@ class Schedule:
                 self.tau_first ** (1 - t) * self.tau_last**t)
 
 
+@checked(a=shape("M m"), W=shape("M m d"), x=shape("M n d"), y=shape("M n"), lam=at_least(0), tau=above(0),
+         penalty=one_of(*PENALTIES))
 def penalised_gradient(a: torch.Tensor, W: torch.Tensor, x: torch.Tensor, y: torch.Tensor,
                        activation: Activation, lam: float, tau: float,
                        penalty: str = "orbit") -> tuple[torch.Tensor, ...]:
@@ -63,6 +66,10 @@ def penalised_gradient(a: torch.Tensor, W: torch.Tensor, x: torch.Tensor, y: tor
     Each part of the gradient in w_j is (number) * sum_i (something_ij) x_i: one product with x per part, and
     the numbers are applied to m x d entries rather than to n x m.
     """
+    return _penalised_gradient(a, W, x, y, activation, lam, tau, penalty)
+
+
+def _penalised_gradient(a, W, x, y, activation, lam, tau, penalty):
     n, p = x.shape[-2], activation.degree
     z = x @ W.mT  # (M, n, m)
     S = activation(z)
@@ -112,6 +119,7 @@ def _mean_squared_slope(z, slope, x, weights, W, activation, width):
     return C, by_w - (by_w * W).sum(-1, keepdim=True) / length2 * W  # the gate does not change with |w|
 
 
+@checked(x=shape("M n d"), y=shape("M n"), schedule=instance(Schedule))
 def minimise_penalised(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, schedule: Schedule,
                        extra: Extra | None = None) -> TwoLayer:
     """The network after annealed Adam on half-MSE + lambda * penalty, M data sets at once.
@@ -126,7 +134,7 @@ def minimise_penalised(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, schedule
     state = [torch.zeros_like(t) for t in (a, a, W, W)]
     for step in range(schedule.steps):
         rate, lam, tau = schedule.at(step)
-        _, grad_a, grad_W = penalised_gradient(a, W, x, y, net.activation, lam, tau, schedule.penalty)
+        _, grad_a, grad_W = _penalised_gradient(a, W, x, y, net.activation, lam, tau, schedule.penalty)
         if extra is not None:
             more_a, more_W = extra(a, W, lam)
             grad_a, grad_W = grad_a + more_a, grad_W + more_W

@@ -16,6 +16,7 @@ import torch
 from IPython.display import HTML
 
 from flatness.activations import RELU
+from flatness.checks import at_least, checked, integer, shape
 from flatness.symmetry import orbit_minimum
 from flatness.two_layer import TwoLayer, trace_parts
 
@@ -28,6 +29,7 @@ def rounded(value: Any, digits: int = DIGITS) -> Any:
     >>> rounded({"x": [1 / 3, 250, float("nan")]}, 3)
     {'x': [0.333, 250, None]}
     """
+    integer("digits", digits, 1, 17)
     if isinstance(value, dict):
         return {key: rounded(one, digits) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -44,6 +46,7 @@ def movable(kind: str, data: dict[str, Any], label: str) -> HTML:
                 f'<script type="application/json">{text}</script></div>')
 
 
+@checked(x=shape("n d"), y=shape("n"), width=at_least(1))
 def small_interpolator(x: torch.Tensor, y: torch.Tensor, width: int, generator: torch.Generator) -> TwoLayer:
     """A ReLU network with random incoming weights and the least-squares outgoing ones: interpolates if ``width`` suffices.
 
@@ -57,10 +60,11 @@ def small_interpolator(x: torch.Tensor, y: torch.Tensor, width: int, generator: 
     features = RELU(x @ W.T)
     a = torch.linalg.lstsq(features, y[:, None], driver="gelsd").solution[:, 0]
     if (features @ a - y).abs().max() > 1e-8:
-        raise ValueError(f"{width} neurons do not interpolate {len(y)} points")
+        raise ValueError(f"width, x, y: {width} neurons do not interpolate {len(y)} points")
     return TwoLayer(a, W, RELU)
 
 
+@checked(x=shape("n d"), y=shape("n"))
 def slider_data(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> dict[str, Any]:
     """One network of degree 1 on inputs (t, 1), the sample, and the two numbers that a common scale moves and does not move.
 
@@ -68,7 +72,7 @@ def slider_data(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> dict[str, An
     `orbit_minimum` is F*, over all scales of all neurons.
     """
     if net.count != 1 or net.activation.degree != 1:
-        raise ValueError("expected one network of degree 1")
+        raise ValueError("net: expected one network of degree 1")
     A, B = (part.sum().item() for part in trace_parts(net, x))
     return {"a": net.a[0].tolist(), "W": net.W[0].tolist(), "x": x[:, 0].tolist(), "y": y.tolist(), "A": A, "B": B,
             "orbit_minimum": orbit_minimum(net, x).item()}

@@ -21,18 +21,24 @@ from collections.abc import Callable
 
 import numpy as np
 
+from flatness.checks import checked, integer, integer_array, real_array, shape
+
 ETA_MAX = 1e13  # beyond it the barrier is as sharp as float64 lets it be
 
 
+@checked()
 def homogenise(features: np.ndarray) -> np.ndarray:
     """Append the constant feature 1: ``(..., D)`` to ``(..., D + 1)``, so that the bias becomes a weight.
 
     >>> homogenise(np.array([[2.0, 3.0]]))
     array([[2., 3., 1.]])
     """
+    if not features.ndim:
+        raise ValueError("features: expected shape (..., D), got a number")
     return np.concatenate([features, np.ones((*features.shape[:-1], 1))], axis=-1)
 
 
+@checked(stacked=shape("m d"))
 def whiten(stacked: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coordinates in which the rows of ``stacked (m, d)`` have the identity as Gram matrix, then rows of
     length one.
@@ -43,6 +49,8 @@ def whiten(stacked: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     features) disappear.
     """
     size = np.abs(stacked).max(0)
+    if not size.any():
+        raise ValueError("stacked: expected a row other than zero")
     size[size == 0] = 1.0
     _, singular, right = np.linalg.svd(stacked / size, full_matrices=False)
     rank = int((singular > 1e-12 * singular[0]).sum())
@@ -61,6 +69,14 @@ class PolicyCone:
     """
 
     def __init__(self, points: np.ndarray, labels: np.ndarray, num_classes: int):
+        integer("num_classes", num_classes, 2)
+        real_array("points", points)
+        if np.ndim(points) != 2 or integer_array("labels", labels, 0, num_classes - 1).shape != points.shape[:1]:
+            raise ValueError(f"points, labels: expected shapes (n, d) and (n,), got {np.shape(points)} and "
+                             f"{np.shape(labels)}")
+        if float(np.abs(points).max(initial=0.0)) > 1e150:
+            raise ValueError(f"points: expected numbers whose squares are finite, got one of size "
+                             f"{np.abs(points).max():.0e}")
         self.order = np.argsort(labels, kind="stable")
         self.points, self.labels, self.num_classes = points[self.order], labels[self.order], num_classes
         self.n, self.d = points.shape

@@ -11,14 +11,23 @@ import math
 import torch
 
 from flatness.activations import Activation
+from flatness.checks import above, at_least, between, checked, number, shape
 from flatness.symmetry import merge, rescale
-from flatness.two_layer import TwoLayer, as_data, half_mse
+from flatness.two_layer import TwoLayer, as_data, _half_mse
+
+
+def _fractions(name: str, fractions: tuple[float, ...], sizes: dict) -> None:
+    if not isinstance(fractions, tuple | list) or not len(fractions):
+        raise ValueError(f"{name}: expected at least one fraction, got {fractions!r}")
+    for fraction in fractions:
+        number(name, fraction, between(0, 1))
 
 
 class InterpolationError(RuntimeError):
     """No interpolating network was reached; the message says which data sets and why."""
 
 
+@checked(n=at_least(1), d=at_least(1), width=at_least(0))
 def check_counting(n: int, d: int, width: int, activation: Activation | None = None) -> None:
     """Raise InterpolationError if a network with m neurons in R^d cannot fit n labels in general.
 
@@ -37,6 +46,7 @@ def check_counting(n: int, d: int, width: int, activation: Activation | None = N
                 f"whatever their width: they cannot fit n = {n} labels in general")
 
 
+@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), tolerance=at_least(0), steps=at_least(0))
 def gauss_newton(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, tolerance: float = 1e-20,
                  steps: int = 50) -> TwoLayer:
     """The network after damped minimum-norm Gauss-Newton steps, until half-MSE <= `tolerance` on every data
@@ -49,7 +59,7 @@ def gauss_newton(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, tolerance: flo
     x, y = as_data(x, y)
     a, W = net.a.clone(), net.W.clone()
     gram = x @ x.mT
-    loss = half_mse(net, x, y)
+    loss = _half_mse(net, x, y)
     damping = torch.full_like(loss, 1e-8)
     active = (loss > tolerance).nonzero().flatten()
     for _ in range(steps):
@@ -58,7 +68,7 @@ def gauss_newton(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, tolerance: flo
         part = TwoLayer(a[active], W[active], net.activation)
         step_a, step_W = _minimum_norm_step(part, x[active], y[active], gram[active], damping[active])
         trial = TwoLayer(part.a + step_a, part.W + step_W, net.activation)
-        after = half_mse(trial, x[active], y[active])
+        after = _half_mse(trial, x[active], y[active])
         better = after < loss[active]
         factor = torch.where(after < 0.5 * loss[active], 1 / 30, torch.where(better, 1.0, 10.0))
         damping[active] = (damping[active] * factor).clamp_min(1e-15)
@@ -81,6 +91,7 @@ def _minimum_norm_step(net, x, y, gram, damping):
     return (S.mT @ delta)[..., 0], (P * delta).mT @ x
 
 
+@checked(fraction=between(0, 1), size=above(0))
 def revive(net: TwoLayer, generator: torch.Generator, fraction: float = 0.2, size: float = 0.3) -> TwoLayer:
     """Replace the weakest `fraction` of neurons (smallest |a_j| |w_j|^p) by random directions with a_j = 0
     and |w_j| = `size` times the root mean square of the others.
@@ -88,6 +99,8 @@ def revive(net: TwoLayer, generator: torch.Generator, fraction: float = 0.2, siz
     Gauss-Newton cannot fit a sample on which every neuron is off, nor use a neuron with a_j = 0, w_j = 0;
     after this it can.  The function changes by what the weakest neurons contributed.
     """
+    if not net.width:
+        return net
     mass = net.a.abs() * net.W.norm(dim=-1) ** net.activation.degree
     weak = mass <= mass.sort(-1).values[:, [max(round(fraction * net.width) - 1, 0)]]
     fresh = torch.randn(net.W.shape, generator=generator, dtype=net.W.dtype, device=net.W.device)
@@ -97,6 +110,7 @@ def revive(net: TwoLayer, generator: torch.Generator, fraction: float = 0.2, siz
                     net.activation)
 
 
+@checked(share=above(0), fraction=between(0, 1))
 def pair_up(net: TwoLayer, generator: torch.Generator, share: float, fraction: float = 0.9) -> TwoLayer:
     """Replace the weakest `fraction` of neurons by antisymmetric pairs (t, w), (-t, w), w random with the length
     of the longest neuron, that together hold `share` of the variation norm.
@@ -104,6 +118,8 @@ def pair_up(net: TwoLayer, generator: torch.Generator, share: float, fraction: f
     A pair computes 0, but both its layers can move, so a Gauss-Newton step has full rank; F* rises by about
     `share`.
     """
+    if not net.width:
+        return net
     p, count = net.activation.degree, 2 * round(fraction * net.width / 2)
     mass = net.a.abs() * net.W.norm(dim=-1) ** p
     order = mass.argsort(-1)
@@ -117,6 +133,7 @@ def pair_up(net: TwoLayer, generator: torch.Generator, share: float, fraction: f
                     net.activation)
 
 
+@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), fractions=_fractions, tolerance=at_least(0))
 def interpolate(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator,
                 fractions: tuple[float, ...] = (0.0, 0.2, 0.5), tolerance: float = 1e-18) -> TwoLayer:
     """`gauss_newton` from `net` with the first of these fractions of neurons revived that reaches
@@ -136,14 +153,14 @@ def interpolate(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, generator: torc
     for start in attempts:
         tried = gauss_newton(start(net[left]), x[left], y[left])
         a[left], W[left] = tried.a, tried.W
-        left = left[~(half_mse(tried, x[left], y[left]) <= tolerance)]
+        left = left[~(_half_mse(tried, x[left], y[left]) <= tolerance)]
         if len(left) == 0:
             break
     return TwoLayer(a, W, net.activation)
 
 
 def _lengthened(net: TwoLayer, factor: float) -> TwoLayer:
-    if factor == 0:
+    if factor == 0 or not net.width:
         return net
     length, p = net.W.norm(dim=-1), net.activation.degree
     longest = factor * (net.a.abs() * length**p).amax(-1, keepdim=True) ** (1 / (p + 1))
@@ -151,9 +168,12 @@ def _lengthened(net: TwoLayer, factor: float) -> TwoLayer:
     return rescale(net, scale.clamp_min(1e-12))
 
 
+@checked(cosine=between(-1, 1), share=between(0, 1))
 def consolidate(net: TwoLayer, cosine: float = 0.99, share: float = 1e-2) -> TwoLayer:
     """Merge neurons within `cosine` of a stronger one, signs included, and set to zero those left with less
     than `share` of the largest |a_j| |w_j|^p.  Changes the function slightly: polish afterwards."""
+    if not net.width:
+        return net
     mass = net.a.abs() * net.W.norm(dim=-1) ** net.activation.degree
     order = mass.argsort(-1, descending=True)
     W = net.W.gather(1, order[:, :, None].expand_as(net.W))
@@ -164,10 +184,11 @@ def consolidate(net: TwoLayer, cosine: float = 0.99, share: float = 1e-2) -> Two
                     net.activation)
 
 
+@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), tolerance=at_least(0))
 def require_interpolation(net: TwoLayer, x: torch.Tensor, y: torch.Tensor, tolerance: float,
                           what: str) -> TwoLayer:
     """The network, if half-MSE <= `tolerance` on every data set; else InterpolationError saying where not."""
-    loss = half_mse(net, x, y)
+    loss = _half_mse(net, x, y)
     bad = ~(loss <= tolerance)
     if bad.any():
         raise InterpolationError(f"{what}: half-MSE {loss[bad].max():.2e} > {tolerance:.0e} on data sets "

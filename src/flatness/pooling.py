@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from flatness.checks import at_least, between, checked, inside, real_array
 from flatness.scaling import t_interval
 
 
@@ -30,6 +31,7 @@ class Pooled:
     n: int
 
 
+@checked(given=at_least(0), confidence=inside(0, 1))
 def pooled_rho(rhos: Sequence[float], n: int, *, given: int = 0, confidence: float = 0.95) -> Pooled:
     """Random-effects meta-analysis of k rank correlations, each over ``n`` units (and partial given ``given`` variables).
 
@@ -67,10 +69,20 @@ def rank_regression(table: pd.DataFrame, outcome: str, predictors: Sequence[str]
     Least squares within each group on ranks with mean 0 and variance 1; a column R2 holds the share of variance explained.
     Raises ValueError if a group has no more rows than predictors plus two.
     """
+    for name, column in (("outcome", outcome), *(("predictors", p) for p in predictors), *(("by", b) for b in by)):
+        if column not in table:
+            raise ValueError(f"{name}: expected columns of the table ({', '.join(map(str, table))}), got {column!r}")
+    if not len(table) or not predictors or not by:
+        raise ValueError("table, predictors, by: expected at least one row, one predictor and one column to group by")
+    values = table[[outcome, *predictors]]
+    if any(values[c].dtype.kind not in "iufb" or not np.isfinite(values[c]).all() for c in values):
+        raise ValueError("table: expected finite numbers in outcome and predictors")
     rows = {}
     for key, part in table.groupby(list(by)):
         if len(part) < len(predictors) + 3:
             raise ValueError(f"{by} = {key}: {len(part)} rows are too few for {len(predictors)} predictors")
+        if any(part[c].nunique() < 2 for c in (outcome, *predictors)):
+            raise ValueError(f"table: {by} = {key} has a constant column, whose ranks explain nothing")
         ranks = stats.zscore(stats.rankdata(part[[outcome, *predictors]].to_numpy(float), axis=0), axis=0)
         beta = np.linalg.lstsq(ranks[:, 1:], ranks[:, 0], rcond=None)[0]
         residual = ranks[:, 0] - ranks[:, 1:] @ beta
@@ -83,6 +95,7 @@ def pooled_coefficients(coefficients: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({name: t_interval(coefficients[name]) for name in coefficients}, index=["mean", "low", "high"]).T
 
 
+@checked(scores=None, confidence=inside(0, 1))
 def reliability(scores: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
     """(ICC, low, high): the consistency of one measurement of M units, each measured k times, ``scores`` (M, k).
 
@@ -95,7 +108,7 @@ def reliability(scores: np.ndarray, confidence: float = 0.95) -> tuple[float, fl
     >>> round(reliability(np.array([[1.0, 11.0], [2.0, 12.0], [5.0, 15.0], [9.0, 19.0]]))[0], 12)  # equal but for a constant
     1.0
     """
-    scores = np.asarray(scores, dtype=float)
+    scores = real_array("scores", scores)
     if scores.ndim != 2 or scores.shape[0] < 3 or scores.shape[1] < 2 or not np.isfinite(scores).all():
         raise ValueError(f"scores: expected finite values of shape (M >= 3, k >= 2), got {scores.shape}")
     units, k = scores.shape
@@ -110,6 +123,7 @@ def reliability(scores: np.ndarray, confidence: float = 0.95) -> tuple[float, fl
     return icc(f), icc(f / stats.f.ppf(tail, *freedom)), icc(f * stats.f.ppf(tail, *freedom[::-1]))
 
 
+@checked(rho=between(-1, 1))
 def disattenuated(rho: float, reliability_of_measure: float) -> float:
     """What ``rho`` would be with a measurement without error: rho / sqrt(reliability) (Spearman 1904).
 

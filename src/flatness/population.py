@@ -17,10 +17,12 @@ import numpy as np
 import torch
 
 from flatness.activations import Activation
-from flatness.targets import SingleIndexSum, Target, sample_inputs
+from flatness.checks import KindError, NotFinite, a, at_least, checked, integer, one_of, shape
+from flatness.targets import LAWS, MultiIndex, SingleIndexSum, Target, sample_inputs
 from flatness.two_layer import TwoLayer, concatenate
 
 HERMITE_TERMS = 160
+CLOSED_FORMS = ("gaussian", "sphere")
 
 
 def _arccos(rho: torch.Tensor, p: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,12 +38,17 @@ def _arccos(rho: torch.Tensor, p: int) -> tuple[torch.Tensor, torch.Tensor]:
     return values[p], p * p * values[p - 1]
 
 
+@checked()
 def kernel_with_slope(rho: torch.Tensor, activation: Activation) -> tuple[torch.Tensor, torch.Tensor]:
     """K_s(rho) = E s(z) s(z') and its derivative E s'(z) s'(z'), for a standard Gaussian pair of correlation
     rho.
 
     The derivative is finite at rho = ±1, where differentiating through arccos is not.  Degree <= 3.
     """
+    return _kernel_with_slope(rho, activation)
+
+
+def _kernel_with_slope(rho, activation):
     if activation.degree > 3:
         raise ValueError(f"closed form only for degree <= 3, got {activation.degree}")
     p, same = activation.degree, activation.plus**2 + activation.minus**2
@@ -57,7 +64,7 @@ def kernel_with_slope(rho: torch.Tensor, activation: Activation) -> tuple[torch.
 class _Kernel(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rho, activation):
-        value, slope = kernel_with_slope(rho, activation)
+        value, slope = _kernel_with_slope(rho, activation)
         ctx.save_for_backward(slope)
         return value
 
@@ -66,6 +73,7 @@ class _Kernel(torch.autograd.Function):
         return grad * ctx.saved_tensors[0], None
 
 
+@checked()
 def activation_kernel(rho: torch.Tensor, activation: Activation) -> torch.Tensor:
     """K_s(rho) = E s(z) s(z') for a standard Gaussian pair of correlation rho; once differentiable; degree <=
     3.
@@ -87,11 +95,10 @@ def _sphere_factor(law: str, d: int, p: int) -> float:
     return 1.0 if law == "gaussian" else math.prod(d / (d + 2 * k) for k in range(p))
 
 
+@checked(law=one_of(*CLOSED_FORMS))
 def second_moment(net: TwoLayer, law: str = "gaussian") -> torch.Tensor:
     """E f(x)^2, shape (M,), in closed form for x standard Gaussian or uniform on the sphere of radius
     sqrt(d)."""
-    if law not in ("gaussian", "sphere"):
-        raise ValueError(f"closed form only for 'gaussian' and 'sphere', got {law!r}")
     unit, length = _unit(net.W)
     mass = net.a * length**net.activation.degree
     K = activation_kernel(unit @ unit.mT, net.activation)
@@ -99,6 +106,7 @@ def second_moment(net: TwoLayer, law: str = "gaussian") -> torch.Tensor:
     return value * _sphere_factor(law, net.dim, net.activation.degree)
 
 
+@checked(law=one_of(*CLOSED_FORMS))
 def first_moment(net: TwoLayer, law: str = "gaussian") -> torch.Tensor:
     """E f(x), shape (M,), for x standard Gaussian or uniform on the sphere of radius sqrt(d)."""
     p, act, d = net.activation.degree, net.activation, net.dim
@@ -119,11 +127,15 @@ def hermite_coefficients(function: Callable, terms: int = HERMITE_TERMS) -> torc
     >>> [round(c, 6) for c in hermite_coefficients(torch.square)[:4].tolist()]   # z^2 = h_0 + sqrt(2) h_2
     [1.0, 0.0, 1.414214, 0.0]
     """
+    integer("terms", terms, 0)
     nodes, weights = np.polynomial.legendre.leggauss(600)
     side = 7.5 * (nodes + 1)
     z = torch.from_numpy(np.concatenate([-side[::-1], side]))
     root = torch.exp(-z * z / 4) / (2 * math.pi) ** 0.25  # square root of the density
-    integrand = torch.from_numpy(7.5 * np.concatenate([weights[::-1], weights])) * root * function(z)
+    values = function(z)
+    if not isinstance(values, torch.Tensor) or values.shape != z.shape or not values.isfinite().all():
+        raise ValueError("function: expected finite values at every point of [-15, 15]")
+    integrand = torch.from_numpy(7.5 * np.concatenate([weights[::-1], weights])) * root * values
     before, current, out = torch.zeros_like(z), root, []
     for k in range(terms):
         out.append(float((integrand * current).sum()))
@@ -139,20 +151,37 @@ def _series(rho: torch.Tensor, first: Callable, second: Callable) -> torch.Tenso
     return total
 
 
+def _check_target(target: Target, like: torch.Tensor, kinds: type | tuple = SingleIndexSum) -> None:
+    if not isinstance(target, kinds):
+        raise KindError(f"target: expected a target of this kind, got {type(target).__name__}")
+    u = target.directions
+    if (u.shape[-1], u.dtype, u.device) != (like.shape[-1], like.dtype, like.device):
+        raise ValueError(f"target: expected directions in R^{like.shape[-1]}, {like.dtype} on {like.device}, got "
+                         f"R^{u.shape[-1]}, {u.dtype} "
+                         f"on {u.device}")
+    if len(u) != len(like):
+        raise ValueError(f"target: {len(like)} networks but {len(u)} targets")
+
+
+@checked(unit=shape("M m? d"))
 def target_field(unit: torch.Tensor, target: SingleIndexSum, activation: Activation) -> torch.Tensor:
     """E h(x) s(<u_j, x>), shape (M, m), for unit vectors (M, m, d) and Gaussian x, by the Hermite series of
     the links."""
+    _check_target(target, unit)
     rho = unit @ target.directions.mT  # (M, m, K)
     return sum(b * _series(rho[..., k], activation, g)
                for k, (b, g) in enumerate(zip(target.weights, target.links)))
 
 
+@checked(target=a(SingleIndexSum))
 def cross_moment(net: TwoLayer, target: SingleIndexSum) -> torch.Tensor:
     """E f(x) h(x), shape (M,), Gaussian x."""
+    _check_target(target, net.W)
     unit, length = _unit(net.W)
     return (net.a * length**net.activation.degree * target_field(unit, target, net.activation)).sum(-1)
 
 
+@checked(target=a(SingleIndexSum))
 def target_moments(target: SingleIndexSum) -> tuple[torch.Tensor, torch.Tensor]:
     """(E h, E h^2), each (M,), Gaussian x."""
     rho = (target.directions @ target.directions.mT).clamp(-1, 1)
@@ -175,6 +204,7 @@ class PopulationLoss:
     method: str
 
 
+@checked(overflow=False, law=one_of(*LAWS), samples=at_least(2))
 def population_loss(net: TwoLayer, target: Target, law: str = "gaussian", samples: int = 20_000,
                     generator: torch.Generator | None = None) -> PopulationLoss:
     """Population loss of M networks on their M targets.
@@ -183,6 +213,7 @@ def population_loss(net: TwoLayer, target: Target, law: str = "gaussian", sample
     method "series": other single-index links, Gaussian x (truncation far below 1e-6).
     method "monte carlo": everything else; needs a generator, uses `samples` fresh inputs per network.
     """
+    _check_target(target, net.W, (SingleIndexSum, MultiIndex))
     if net.count != len(target.directions):
         raise ValueError(f"{net.count} networks but {len(target.directions)} targets")
     try:
@@ -216,4 +247,6 @@ def _sampled_loss(net, target, law, samples, generator) -> PopulationLoss:
 
 
 def _relative(loss, variance):
+    if not (loss.isfinite() & variance.isfinite()).all():
+        raise NotFinite("net, target: the population loss is beyond the floating-point numbers")
     return torch.where(variance > 0, loss / torch.where(variance > 0, variance, 1.0), torch.nan)

@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from flatness.checks import integer
+
 
 def map_processes(
     function: Callable[[Any], Any], jobs: Sequence[Any], *, workers: int | None, progress: bool, label: str
@@ -21,7 +23,7 @@ def map_processes(
     >>> map_processes(abs, [-1, 2], workers=1, progress=False, label="")
     [1, 2]
     """
-    if workers is not None and workers < 1:
+    if workers is not None and integer("workers", workers) < 1:
         raise ValueError(f"workers must be a positive integer or None, got {workers}")
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(workers or usable, len(jobs))

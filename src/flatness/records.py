@@ -71,11 +71,17 @@ def write_atomically(path: Path, text: str) -> None:
 def save_record(name: str, config: Any, table: pd.DataFrame, summary: dict[str, Any], origin: dict[str, Any],
                 folder: Path = RESULTS) -> Path:
     """Write ``<folder>/<name>.json`` atomically and return its path. ``origin`` comes from ``provenance``."""
+    _check_name(name)
     parts = {"name": _text(name), "config": _text(plain_config(config)), "table": table_text(table), "summary": _text(summary),
              "provenance": _text(origin)}
     path = Path(folder) / f"{name}.json"
     write_atomically(path, "{" + ",\n".join(f'"{key}":{text}' for key, text in parts.items()) + "}\n")
     return path
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        raise RecordError(f"name: expected the name of a record, got {name!r}")
 
 
 def _text(value: Any) -> str:
@@ -102,6 +108,7 @@ def load_record(name: str, config: Any | None = None, folder: Path = RESULTS) ->
 
     Raises RecordError naming the file if it is missing, is not a record, or differs from ``config`` (naming the entries).
     """
+    _check_name(name)
     path = Path(folder) / f"{name}.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

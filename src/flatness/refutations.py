@@ -15,6 +15,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from flatness.certificates import Farkas
+from flatness.checks import at_least, checked, integer_array, shape
 from flatness.policy_cone import PolicyCone
 
 ZERO = 1e-10  # residual of least squares on rows of length one below which a refutation is tried
@@ -39,9 +40,13 @@ def two_class(cone: PolicyCone, probe: np.ndarray, label: int, rival: int, posit
     )
 
 
+@checked(points=shape("m? d"), num_classes=at_least(2))
 def constraint_rows(points: np.ndarray, labels: np.ndarray, rivals: np.ndarray, num_classes: int) -> np.ndarray:
     """Rows ``(e_y - e_k) (x) z`` for points ``(m, d)``, labels ``(m,)`` and rivals ``(m,)``: ``(m, K,
     d)``."""
+    for name, classes in (("labels", labels), ("rivals", rivals)):
+        if integer_array(name, classes, 0, num_classes - 1).shape != points.shape[:1]:
+            raise ValueError(f"{name}: expected {len(points)} classes, as points, got shape {np.shape(classes)}")
     rows = np.zeros((len(points), num_classes, points.shape[1]))
     m = np.arange(len(points))
     rows[m, labels] += points

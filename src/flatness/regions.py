@@ -12,12 +12,34 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from flatness.checks import KindError, any_dtype, at_least, checked, diverged, integer, shape
 from flatness.networks import MLPEnsemble
 
 CHUNK_BYTES = 16 * 2**20  # pre-activations held at a time: more falls out of a processor's cache
 GROUP = 2**18  # patterns numbered at a time: networks are taken in groups of about this many points
 
 
+def _bytes(name: str, patterns: Tensor, sizes: dict) -> None:
+    if patterns.dtype != torch.uint8 or patterns.ndim != 3:
+        raise KindError(f"{name}: expected uint8 of shape (M, n, bytes), got {patterns.dtype} {tuple(patterns.shape)}")
+    shape("M? n_of_" + name + "? B", real=False)(name, patterns, sizes)
+
+
+_bytes.real = False
+
+
+def _whole(*shapes: str):
+    def rule(name, value, sizes):
+        if value.dtype.is_floating_point or value.dtype == torch.bool:
+            raise KindError(f"{name}: expected integers, got {value.dtype}")
+        shape(*shapes)(name, value, sizes)
+        if value.device.type != "meta" and value.numel() and value.min() < 0:
+            raise ValueError(f"{name}: expected numbers >= 0, got {int(value.min())}")
+    rule.real = False
+    return rule
+
+
+@checked(bits=any_dtype)
 def pack_bits(bits: Tensor) -> Tensor:
     """Boolean (..., d) as bytes (..., ceil(d / 8)), unit 0 in the lowest bit; unused bits are zero.
 
@@ -26,12 +48,13 @@ def pack_bits(bits: Tensor) -> Tensor:
             [0]], dtype=torch.uint8)
     """
     if bits.dtype != torch.bool:
-        raise TypeError(f"bits: expected a boolean tensor, got {bits.dtype}")
+        raise KindError(f"bits: expected a boolean tensor, got {bits.dtype}")
     padded = torch.nn.functional.pad(bits, (0, -bits.shape[-1] % 8)).unflatten(-1, (-1, 8))
     values = 1 << torch.arange(8, dtype=torch.uint8, device=bits.device)
     return (padded * values).sum(-1, dtype=torch.uint8)
 
 
+@checked(networks=diverged, x=shape("n? d"), chunk=at_least(1))
 def activation_patterns(networks: MLPEnsemble, x: Tensor, layer: int, *, chunk: int | None = None) -> Tensor:
     """Packed patterns of hidden layer ``layer`` (0: the first) at x (n, d_0): uint8 (M, n, ceil(d_l / 8)).
 
@@ -42,11 +65,15 @@ def activation_patterns(networks: MLPEnsemble, x: Tensor, layer: int, *, chunk: 
     return layer_patterns(networks, x, [layer], chunk=chunk)[0]
 
 
+@checked(networks=diverged, x=shape("n? d"), chunk=at_least(1))
 def layer_patterns(networks: MLPEnsemble, x: Tensor, layers: Sequence[int], *,
                    chunk: int | None = None) -> list[Tensor]:
     """`activation_patterns` of several hidden layers, from one forward pass."""
     hidden = len(networks.weights) - 1
+    if not len(layers):
+        raise ValueError("layers: expected at least one hidden layer")
     for layer in layers:
+        integer("layer", layer)
         if not 0 <= layer < hidden:
             raise ValueError(f"layer: expected a hidden layer, 0 to {hidden - 1}, got {layer}")
     depth = max(layers, default=-1) + 1
@@ -62,6 +89,7 @@ def layer_patterns(networks: MLPEnsemble, x: Tensor, layers: Sequence[int], *,
     return packed
 
 
+@checked(patterns=_bytes)
 def region_ids(patterns: Tensor) -> Tensor:
     """Number the distinct patterns of each network: int64 (M, n), equal where the patterns (M, n, B) are.
 
@@ -72,9 +100,6 @@ def region_ids(patterns: Tensor) -> Tensor:
     tensor([[1, 0, 1],
             [0, 0, 0]])
     """
-    if patterns.ndim != 3 or patterns.dtype != torch.uint8:
-        raise ValueError(f"patterns: expected uint8 of shape (M, n, bytes), got {patterns.dtype} "
-                         f"{tuple(patterns.shape)}")
     if not patterns.shape[1]:
         return torch.zeros(patterns.shape[:2], dtype=torch.int64, device=patterns.device)
     groups = patterns.split(max(1, GROUP // patterns.shape[1]))
@@ -94,12 +119,14 @@ def _number(patterns: Tensor) -> Tensor:
     return key - key.amin(1, keepdim=True)
 
 
+@checked(patterns=_bytes)
 def distinct_patterns(patterns: Tensor) -> Tensor:
     """Number of distinct patterns of each network, int64 (M,): the regions that hold a point."""
     ids = region_ids(patterns)
     return ids.amax(1) + 1 if ids.shape[1] else ids.new_zeros(len(ids))
 
 
+@checked(train=_bytes, unseen=_bytes)
 def region_counts(train: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
     """Points per region, training and unseen: two int64 tensors (M, R), R the largest number of regions.
 
@@ -113,6 +140,7 @@ def region_counts(train: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
     return tuple(empty.scatter_add(1, part, torch.ones_like(part)) for part in parts)
 
 
+@checked(train=_bytes, unseen=_bytes)
 def unseen_only_regions(train: Tensor, unseen: Tensor) -> Tensor:
     """k, shape (M,): regions with unseen but no training points. Source: Paper B (region-class
     vocabulary)."""
@@ -120,6 +148,7 @@ def unseen_only_regions(train: Tensor, unseen: Tensor) -> Tensor:
     return ((seen == 0) & (new > 0)).sum(1)
 
 
+@checked(ids=_whole("M? n?"), labels=_whole("n?", "M? n?"), classes=at_least(1))
 def class_counts(ids: Tensor, labels: Tensor, classes: int = 10) -> Tensor:
     """Points of each class in each region: int64 (M, R, classes), R the largest number of regions.
 
@@ -129,12 +158,15 @@ def class_counts(ids: Tensor, labels: Tensor, classes: int = 10) -> Tensor:
     >>> class_counts(torch.tensor([[0, 0, 1]]), torch.tensor([1, 0, 1]), classes=2).tolist()
     [[[1, 1], [0, 1]]]
     """
+    if labels.numel() and labels.device.type != "meta" and labels.max() >= classes:
+        raise ValueError(f"labels: expected classes 0 to {classes - 1}, got {int(labels.max())}")
     width = int(ids.max()) + 1 if ids.numel() else 0
     cells = ids * classes + labels.expand(ids.shape)
     counts = ids.new_zeros(len(ids), width * classes)
     return counts.scatter_add(1, cells, torch.ones_like(cells)).unflatten(1, (width, classes))
 
 
+@checked(train=_bytes, features=at_least(0), classes=at_least(1))
 def free_parameters(train: Tensor, features: int, classes: int = 10) -> Tensor:
     """Sum over training regions of max(0, classes (features + 1) - n_r), int64 (M,); n_r points in region r.
 
@@ -144,17 +176,17 @@ def free_parameters(train: Tensor, features: int, classes: int = 10) -> Tensor:
     return torch.where(seen > 0, (classes * (features + 1) - seen).clamp_min(0), 0).sum(1)
 
 
+@checked(regions=at_least(0), classes=at_least(1))
 def region_language(regions: int, classes: int = 10) -> int:
     """|L| = (classes + 1)^R: a statement gives each of the R regions one class or none.
 
     >>> region_language(2)
     121
     """
-    if regions < 0 or classes < 1:
-        raise ValueError(f"expected regions >= 0 and classes >= 1, got {regions} and {classes}")
     return (classes + 1) ** regions
 
 
+@checked(classes=at_least(1))
 def region_weakness(policy: Iterable[int | None], classes: int = 10) -> int:
     """(classes + 1)^k: weakness of the policy that gives region r the class ``policy[r]``, or None.
 
@@ -165,6 +197,9 @@ def region_weakness(policy: Iterable[int | None], classes: int = 10) -> int:
     121
     """
     policy = list(policy)
+    for c in policy:
+        if c is not None:
+            integer("policy", c)
     if any(c is not None and not 0 <= c < classes for c in policy):
         raise ValueError(f"policy: expected classes 0 to {classes - 1} or None, got {policy}")
     return region_language(sum(c is None for c in policy), classes)

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from flatness.checks import KindError, above, any_dtype, checked, integer_array, number
 from flatness.curvature import BlockTrace
 from flatness.networks import MLPEnsemble
 
 
+@checked(overflow=False)
 def rescale_neurons(networks: MLPEnsemble, scales: Sequence[Tensor | float]) -> MLPEnsemble:
     """Multiply incoming weights and bias of every hidden unit by its scale, divide outgoing weights by it.
 
@@ -48,6 +50,7 @@ def rescale_neurons(networks: MLPEnsemble, scales: Sequence[Tensor | float]) -> 
     return MLPEnsemble(weights, biases)
 
 
+@checked()
 def rescale_layer(networks: MLPEnsemble, layer: int, factor: float | Tensor) -> MLPEnsemble:
     """Multiply W and b of hidden layer ``layer`` (0: the first) by ``factor``, divide the next W by it.
 
@@ -56,21 +59,27 @@ def rescale_layer(networks: MLPEnsemble, layer: int, factor: float | Tensor) -> 
     hidden = len(networks.weights) - 1
     if not 0 <= layer < hidden:
         raise ValueError(f"layer: expected a hidden layer, 0 to {hidden - 1}, got {layer}")
+    factor = _positive("factor", networks, factor)
+    if factor.shape not in ((), (len(networks),)):
+        raise ValueError(f"factor: expected a number or shape ({len(networks)},), got {tuple(factor.shape)}")
     if isinstance(factor, Tensor) and factor.ndim:
         factor = factor[:, None].expand(-1, networks.widths[layer + 1])
     return rescale_neurons(networks, [factor if other == layer else 1.0 for other in range(hidden)])
 
 
+@checked(beta=above(0))
 def t_beta(networks: MLPEnsemble, beta: float) -> MLPEnsemble:
     """T_beta of Paper B: (W_1, b_1) times beta, W_2 divided by beta."""
     return rescale_layer(networks, 0, beta)
 
 
+@checked(gamma=above(0))
 def t_gamma(networks: MLPEnsemble, gamma: float) -> MLPEnsemble:
     """T_gamma of Paper B: (W_2, b_2) times gamma, W_3 divided by gamma."""
     return rescale_layer(networks, 1, gamma)
 
 
+@checked()
 def rescaled_trace(trace: BlockTrace, factors: Sequence[float | Tensor]) -> BlockTrace:
     """The block traces after hidden layer l is multiplied by ``factors[l]`` (a number or shape (M,)).
 
@@ -88,6 +97,12 @@ def rescaled_trace(trace: BlockTrace, factors: Sequence[float | Tensor]) -> Bloc
     if len(factors) != layers - 1:
         raise ValueError(f"factors: expected one for each of the {layers - 1} hidden layers, "
                          f"got {len(factors)}")
+    count = {value.shape for value in trace.blocks.values()}
+    tensors = (f if isinstance(f, Tensor) else torch.tensor(_plain("factors", f), dtype=torch.float64) for f in factors)
+    for factor in tensors:
+        if not factor.dtype.is_floating_point and factor.dtype != torch.int64 or factor.device.type == "meta" \
+                or not (factor.isfinite() & (factor > 0)).all() or factor.shape not in {torch.Size(()), *count}:
+            raise ValueError(f"factors: expected positive finite numbers, or one for each network, got {factor}")
     c = [1.0, *factors, 1.0]
     blocks = {}
     for name, value in trace.blocks.items():
@@ -96,11 +111,18 @@ def rescaled_trace(trace: BlockTrace, factors: Sequence[float | Tensor]) -> Bloc
     return BlockTrace(blocks)
 
 
+@checked()
 def permute_neurons(networks: MLPEnsemble, layer: int, order: Sequence[int] | Tensor) -> MLPEnsemble:
     """The networks with the units of hidden layer ``layer`` in the given order, a permutation."""
     if not 0 <= layer < len(networks.weights) - 1:
         raise ValueError(f"layer: expected a hidden layer, 0 to {len(networks.weights) - 2}, got {layer}")
+    if isinstance(order, Tensor) and order.device.type == "meta":
+        raise ValueError("order: expected values, got a tensor on the meta device")
+    order = integer_array("order", order.cpu().numpy() if isinstance(order, Tensor) else order)
     order = torch.as_tensor(order, device=networks.device)
+    if order.ndim != 1:
+        raise ValueError(f"order: expected a permutation of 0..{networks.widths[layer + 1] - 1}, got shape "
+                         f"{tuple(order.shape)}")
     if sorted(order.tolist()) != list(range(networks.widths[layer + 1])):
         raise ValueError(f"order: expected a permutation of 0..{networks.widths[layer + 1] - 1}")
     weights = list(networks.weights)
@@ -111,6 +133,7 @@ def permute_neurons(networks: MLPEnsemble, layer: int, order: Sequence[int] | Te
     return MLPEnsemble(weights, biases)
 
 
+@checked(weight=any_dtype, bias=any_dtype)
 def add_unread_units(networks: MLPEnsemble, weight: Tensor, bias: Tensor | None = None) -> MLPEnsemble:
     """The networks with k more units in the last hidden layer with zero outgoing weights: the same function.
 
@@ -144,12 +167,31 @@ def add_unread_units(networks: MLPEnsemble, weight: Tensor, bias: Tensor | None 
 
 def _scale(networks: MLPEnsemble, layer: int, scale: Tensor | float) -> Tensor:
     """The scales of one hidden layer as a tensor (M, d), checked."""
+    scale = _positive(f"scales[{layer}]", networks, scale)
     shape = (len(networks), networks.widths[layer + 1])
-    scale = torch.as_tensor(scale, dtype=networks.dtype, device=networks.device)
     if scale.ndim and scale.shape not in (shape, shape[1:]):
         raise ValueError(f"scales[{layer}]: expected a number, shape {shape[1:]} or {shape}, "
                          f"got {tuple(scale.shape)}")
-    if not (scale.isfinite().all() and (scale > 0).all()):
-        raise ValueError(f"scales[{layer}]: expected positive finite numbers, got {scale.min().item()} "
-                         f"to {scale.max().item()}")
     return scale.expand(shape)
+
+
+def _plain(name: str, value: float) -> float:
+    number(name, value)
+    return value
+
+
+def _positive(name: str, networks: MLPEnsemble, values: Tensor | float) -> Tensor:
+    """Positive finite numbers as a tensor of the networks' dtype on their device."""
+    given = values
+    try:
+        values = torch.as_tensor(values, dtype=None if isinstance(values, Tensor) else torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise KindError(f"{name}: expected numbers, got {given!r}") from None
+    elsewhere = isinstance(given, Tensor) and (values.device.type == "meta") != (networks.device.type == "meta")
+    if values.dtype.is_complex or elsewhere:
+        raise KindError(f"{name}: expected positive numbers on {networks.device}, got {values.dtype} on "
+                        f"{values.device}")
+    values = values.to(dtype=networks.dtype, device=networks.device)
+    if values.device.type != "meta" and not (values.isfinite() & (values > 0)).all():
+        raise ValueError(f"{name}: expected positive finite numbers, got {given}")
+    return values

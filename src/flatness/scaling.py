@@ -12,7 +12,10 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
+from flatness.checks import checked, inside
 
+
+@checked(level=inside(0, 1))
 def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """(mean, low, high) of independent values by Student's t; at least two finite values.
 
@@ -21,11 +24,12 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, flo
     """
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
-        raise ValueError(f"need at least two finite values, got {values!r}")
+        raise ValueError(f"values: need at least two finite values, got {values!r}")
     half = scipy.stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
     return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
 
 
+@checked(level=inside(0, 1))
 def geometric_mean(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """(geometric mean, low, high) of positive values: `t_interval` of the logarithms, exponentiated.
 
@@ -39,6 +43,7 @@ def geometric_mean(values: Sequence[float], level: float = 0.95) -> tuple[float,
     return float(np.exp(mean)), float(np.exp(low)), float(np.exp(high))
 
 
+@checked(level=inside(0, 1))
 def power_law(table: pd.DataFrame, x: str, y: str, seed: str = "seed", level: float = 0.95) -> tuple[float, float, float]:
     """(slope, low, high) of log `y` against log `x`: least squares within each seed, then `t_interval` over the seeds.
 
@@ -48,6 +53,11 @@ def power_law(table: pd.DataFrame, x: str, y: str, seed: str = "seed", level: fl
     >>> tuple(round(v, 6) for v in power_law(table, "n", "loss"))
     (-1.0, -1.0, -1.0)
     """
+    for name, column in (("x", x), ("y", y), ("seed", seed)):
+        if column not in table:
+            raise ValueError(f"{name}: expected a column of the table ({', '.join(map(str, table))}), got {column!r}")
+    if not len(table) or any(table[c].dtype.kind not in "iuf" or not np.isfinite(table[c]).all() for c in (x, y)):
+        raise ValueError(f"table: expected finite values of {x} and {y}")
     if not ((table[x] > 0).all() and (table[y] > 0).all()):
         raise ValueError(f"{x} and {y} must be > 0 to take logarithms")
     slopes = []

@@ -11,12 +11,29 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from flatness.checks import a, at_least, between, checked
 from flatness.language import Vocabulary, language, length, maximal, random_vocabulary, superset_sum
 from flatness.tasks import Task, buffer_sizes, correct_policies, task_of_policy
 
 Prior = Callable[[Task, np.ndarray, np.random.Generator], np.ndarray]
 
 
+ATTEMPTS = 5_000  # draws of a random task before giving up
+
+
+def _policies(name: str, policies: np.ndarray, sizes: dict) -> None:
+    if policies.ndim != 1 or not len(policies) or policies.dtype.kind not in "iu" or policies.min() < 0:
+        raise ValueError(f"{name}: expected at least one bitmask (k,), got {policies.dtype} {policies.shape}")
+    if "statements" in sizes and policies.max() >= sizes["statements"][0]:
+        raise ValueError(f"{name}: expected bitmasks below {sizes['statements'][0]}, got {policies.max()}")
+
+
+def _task(name: str, t: Task, sizes: dict) -> None:
+    a(Task)(name, t, sizes)
+    sizes["statements"] = (len(t.language.member), name)
+
+
+@checked(t=a(Task))
 def weakest(t: Task) -> np.ndarray:
     """The correct policies with the largest buffer, that is of largest weakness (increasing bitmasks)."""
     policies = correct_policies(t)
@@ -24,6 +41,7 @@ def weakest(t: Task) -> np.ndarray:
     return policies[sizes == sizes.max(initial=0)]
 
 
+@checked(t=a(Task), costs=None)
 def shortest(t: Task, costs: Sequence[int] | None = None) -> np.ndarray:
     """The correct policies of least description length: fewest programs, or least total of ``costs``."""
     policies = correct_policies(t)
@@ -31,26 +49,32 @@ def shortest(t: Task, costs: Sequence[int] | None = None) -> np.ndarray:
     return policies[lengths == lengths.min(initial=np.iinfo(np.int64).max)]
 
 
+@checked(t=a(Task), costs=None)
 def disagree(t: Task, costs: Sequence[int] | None = None) -> bool:
     """Whether no shortest correct policy is a weakest one."""
     return not np.isin(weakest(t), shortest(t, costs)).any()
 
 
+@checked(n_states=at_least(1), n_programs=at_least(0), density=between(0, 1), n_inputs=at_least(0))
 def random_task(generator: np.random.Generator, n_states: int, n_programs: int, density: float,
                 n_inputs: int) -> Task:
     """A random vocabulary, ``n_inputs`` random statements as inputs, and the outputs of a random policy.
 
     Inputs and policy are uniform over the language; draws with O or U empty are rejected.
     """
-    while True:
+    for _ in range(ATTEMPTS):
         lang = language(random_vocabulary(generator, n_states, n_programs, density))
         members = np.flatnonzero(lang.member)
         inputs = generator.choice(members, n_inputs).tolist()
         made = task_of_policy(lang, inputs, int(generator.choice(members)))
         if made.outputs.any() and made.unseen.any():
             return made
+    raise ValueError(f"n_states, n_programs, density, n_inputs: no task with outputs and unseen statements in "
+                     f"{ATTEMPTS} draws with "
+                     f"{n_states} states, {n_programs} programs, density {density} and {n_inputs} inputs")
 
 
+@checked(n_states=at_least(1), n_features=at_least(0), density=between(0, 1), n_inputs=at_least(1))
 def example_task(generator: np.random.Generator, n_states: int, n_features: int, density: float,
                  n_inputs: int, negations: bool = True) -> Task:
     """States described by random features, and by default their negations; some are shown, a conjunction
@@ -60,7 +84,9 @@ def example_task(generator: np.random.Generator, n_states: int, n_features: int,
     ``n_inputs`` distinct states, the outputs those of them that a conjunction accepts which was drawn
     uniformly among the parts of the first one's description. Draws with U empty are rejected.
     """
-    while True:
+    if n_inputs > n_states:
+        raise ValueError(f"n_inputs: expected at most n_states = {n_states} distinct states, got {n_inputs}")
+    for _ in range(ATTEMPTS):
         features = random_vocabulary(generator, n_states, n_features, density)
         absent = tuple((1 << n_states) - 1 & ~p for p in features.programs) if negations else ()
         v = Vocabulary(n_states, features.programs + absent,
@@ -71,27 +97,34 @@ def example_task(generator: np.random.Generator, n_states: int, n_features: int,
         made = task_of_policy(language(v), described, rule)
         if made.unseen.any():
             return made
+    raise ValueError(f"n_states, n_features, density, n_inputs: no task with unseen statements in {ATTEMPTS} draws "
+                     f"with {n_states} states, "
+                     f"{n_features} features, density {density} and {n_inputs} inputs")
 
 
 def _powers(exponents: np.ndarray) -> np.ndarray:
     return 2.0 ** (exponents - exponents.max())
 
 
+@checked(t=_task, policies=_policies)
 def uniform(t: Task, policies: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """S uniform over the subsets of U: exchangeable; survival proportional to ``2**|B|``."""
     return _powers(buffer_sizes(t)[policies])
 
 
+@checked(t=_task, policies=_policies)
 def one_demand(t: Task, policies: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """S a single uniform element of U: exchangeable; survival proportional to ``|B|``."""
     return buffer_sizes(t)[policies].astype(np.float64)
 
 
+@checked(t=_task, policies=_policies)
 def fully_specified(t: Task, policies: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """S uniform over the sets of maximal statements of U: survival ``2**(maximal statements in B)``."""
     return _powers(superset_sum((t.unseen & maximal(t.language)).astype(np.int64))[policies])
 
 
+@checked(t=_task, policies=_policies)
 def uneven(t: Task, policies: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Statements demanded independently, with chance 1/2 or 15/16, a fair coin deciding for each which.
 
@@ -101,6 +134,7 @@ def uneven(t: Task, policies: np.ndarray, generator: np.random.Generator) -> np.
     return _powers(superset_sum(costs)[policies])
 
 
+@checked(t=_task, policies=_policies)
 def teacher(t: Task, policies: np.ndarray, generator: np.random.Generator,
             per_program: float = 0.0) -> np.ndarray:
     """S uniform over the subsets of the buffer of one correct policy, the teacher.
@@ -118,6 +152,7 @@ def short_teacher(t: Task, policies: np.ndarray, generator: np.random.Generator)
     return teacher(t, policies, generator, per_program=1.0)
 
 
+@checked()
 def compare(tasks: Iterable[Task], prior: Prior, generator: np.random.Generator) -> np.ndarray:
     """+1, 0 or -1 for each task: does the weakest policy survive more, as, or less often than the shortest?
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flatness.curvature import output_factor
+from flatness.checks import above, checked, integer, labels, one_of, shape
+from flatness.curvature import LOSSES, output_factor
 from flatness.diagonal import hessian_diagonal
 from flatness.networks import MLPEnsemble
-from flatness.spectrum import Eigenvalue, lambda_max
+from flatness.spectrum import MATRICES, Eigenvalue, lambda_max
 
 
+@checked()
 def adaptive_trace(networks: MLPEnsemble, diagonal: MLPEnsemble) -> Tensor:
     """sum over parameters of w^2 d^2 L / d w^2, shape (M,): average-case adaptive sharpness to second order.
 
@@ -30,10 +32,15 @@ def adaptive_trace(networks: MLPEnsemble, diagonal: MLPEnsemble) -> Tensor:
     >>> adaptive_trace(net, hessian_diagonal(net, torch.tensor([[1.0]]), loss="square"))  # 9 * 4 + 4 * 9
     tensor([72.])
     """
+    if [b.shape for b in networks.parameters().values()] != [b.shape for b in diagonal.parameters().values()]:
+        raise ValueError(f"diagonal: expected the shape of the networks, {len(networks)} of widths "
+                         f"{networks.widths}, got "
+                         f"{len(diagonal)} of {diagonal.widths}")
     pairs = zip(networks.parameters().values(), diagonal.parameters().values(), strict=True)
     return sum((weight.square() * entry).flatten(1).sum(1) for weight, entry in pairs)
 
 
+@checked(x=shape("n d"), y=labels, rtol=above(0), matrix=one_of(*MATRICES))
 def adaptive_lambda_max(networks: MLPEnsemble, x: Tensor, y: Tensor, *, rtol: float = 1e-6, seed: int = 0,
                         matrix: str = "hessian") -> Eigenvalue:
     """Largest eigenvalue of D H D with D = diag |theta|: worst-case adaptive sharpness to second order.
@@ -46,6 +53,7 @@ def adaptive_lambda_max(networks: MLPEnsemble, x: Tensor, y: Tensor, *, rtol: fl
     return lambda_max(networks, x, y, matrix=matrix, scale=networks.map(torch.abs), rtol=rtol, seed=seed)
 
 
+@checked(x=shape("n d"), loss=one_of(*LOSSES))
 def relative_flatness(networks: MLPEnsemble, x: Tensor, layer: int = -2, *,
                       loss: str = "cross_entropy") -> Tensor:
     """kappa = sum over units s, s' of a layer of <w_s, w_s'> Tr H_{s,s'}, shape (M,), biases left out.
@@ -64,8 +72,7 @@ def relative_flatness(networks: MLPEnsemble, x: Tensor, layer: int = -2, *,
     >>> relative_flatness(net, torch.tensor([[1.0]]), loss="square")                  # |x|^2 (2 * 3)^2
     tensor([36.])
     """
-    if not -len(networks.weights) <= layer < len(networks.weights):
-        raise ValueError(f"layer: expected one of {len(networks.weights)} layers, got {layer}")
+    integer("layer", layer, -len(networks.weights), len(networks.weights) - 1)
     layer %= len(networks.weights)
     z = networks.preactivations(x)
     back = output_factor(z[-1], loss)
@@ -77,6 +84,7 @@ def relative_flatness(networks: MLPEnsemble, x: Tensor, layer: int = -2, *,
     return (inputs.square().sum(-1) * back.square().sum((-1, -2))).mean(-1)
 
 
+@checked(x=shape("n d"))
 def fisher_rao_norm(networks: MLPEnsemble, x: Tensor) -> Tensor:
     """sqrt(theta^T F theta), shape (M,): F the Fisher information of the softmax model on the inputs x.
 

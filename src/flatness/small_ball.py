@@ -18,9 +18,11 @@ import scipy.stats
 import torch
 
 from flatness.activations import Activation
+from flatness.checks import above, at_least, checked, shape
 from flatness.two_layer import as_batch
 
 
+@checked(n=at_least(1), d=at_least(1))
 def wendel_probability(n: int, d: int) -> float:
     """P(n independent symmetric points in general position in R^d lie in one open half-space)
     = 2^{1-n} sum_{k<d} C(n-1, k): for one-sided activations the chance that some direction has no active
@@ -34,6 +36,7 @@ def wendel_probability(n: int, d: int) -> float:
     return min(1.0, float(scipy.stats.binom.cdf(d - 1, n - 1, 0.5)))
 
 
+@checked(x=shape("n d"))
 def silent_direction(x: torch.Tensor) -> torch.Tensor | None:
     """A unit w with <w, x_i> < 0 for every sample of x (n, d), or None if there is none (decided by
     HiGHS)."""
@@ -49,6 +52,7 @@ def silent_direction(x: torch.Tensor) -> torch.Tensor | None:
     return w / w.norm()
 
 
+@checked(x=shape("n d", "M n d"), restarts=at_least(1), steps=at_least(0))
 def smallest_energy(x: torch.Tensor, activation: Activation, generator: torch.Generator, restarts: int = 50,
                     steps: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
     """Smallest (1/n) sum_i s(<w, x_i>)^2 found over |w| = 1, (M,), and the direction, (M, d).
@@ -61,6 +65,7 @@ def smallest_energy(x: torch.Tensor, activation: Activation, generator: torch.Ge
     return _descend_sphere(as_batch(x, x.shape[-1]), [energy], energy, generator, restarts, steps)
 
 
+@checked(x=shape("n d", "M n d"), restarts=at_least(1), steps=at_least(0))
 def smallest_activity(x: torch.Tensor, activation: Activation, generator: torch.Generator, restarts: int = 50,
                       steps: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
     """Smallest (1/(n d)) sum_i s'(<w, x_i>)^2 |x_i|^2 found over |w| = 1, (M,), and the direction, (M, d).
@@ -110,6 +115,7 @@ def _descend_sphere(x, stages, exact, generator, restarts, steps):
     return best, W[torch.arange(len(W), device=W.device), index]
 
 
+@checked(ratio=above(0))
 def gordon_limit(ratio: float) -> float:
     """(1/sqrt 2 - sqrt(d/n))_+^2 at n/d = `ratio`: a Gaussian-comparison lower estimate of lambda_n for ReLU.
 

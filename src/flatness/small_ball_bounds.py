@@ -17,7 +17,10 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
+from flatness.checks import checked, inside, integer, number
 
+
+@checked()
 def cover_number(n: int, d: int) -> int:
     """2 sum_{k < d} C(n-1, k): sign patterns that <w, x_1>, ..., <w, x_n> take over w in R^d, for points in
     general position (Cover 1965).
@@ -29,6 +32,7 @@ def cover_number(n: int, d: int) -> int:
     return 2 * sum(math.comb(n - 1, k) for k in range(min(d, n)))
 
 
+@checked()
 def activity_lower_bound(n: int, d: int, failure: float = 0.05) -> float:
     """k/n with the largest k such that every direction is active on at least k samples with probability at
     least 1 - failure: cover_number(n, d) P(Bin(n, 1/2) < k) <= failure.  Any symmetric law in general position.
@@ -41,6 +45,7 @@ def activity_lower_bound(n: int, d: int, failure: float = 0.05) -> float:
     return int((tails <= math.log(failure) - math.log(cover_number(n, d))).sum()) / n
 
 
+@checked()
 def slope_lower_bound(n: int, d: int, failure: float = 0.05) -> float:
     """A number that mu_n for ReLU exceeds with probability at least 1 - failure, x_i standard Gaussian:
 
@@ -55,6 +60,7 @@ def slope_lower_bound(n: int, d: int, failure: float = 0.05) -> float:
     return max(0.0, float(values.max()))
 
 
+@checked()
 def comparison_probability(c: float, n: int, d: int) -> float:
     """P(|g_+| - |h| < c), g and h independent standard Gaussian in R^n and R^d: Gordon's two-vector stand-in
     for the event sqrt(n lambda_n) < c (ReLU).  |g_+|^2 is chi-square with Bin(n, 1/2) degrees of freedom;
@@ -72,6 +78,7 @@ def comparison_probability(c: float, n: int, d: int) -> float:
     return float(density @ below)
 
 
+@checked()
 def energy_lower_bound(n: int, d: int, failure: float = 0.05) -> float:
     """A number that lambda_n for ReLU exceeds with probability at least 1 - failure, x_i standard Gaussian:
     c^2/n for the c > 0 with 2 P(|g_+| - |h| < c) = failure; 0 if there is none.  For large n and d, n/d fixed,
@@ -88,7 +95,6 @@ def energy_lower_bound(n: int, d: int, failure: float = 0.05) -> float:
 
 
 def _check(n: int, d: int, failure: float = 0.5) -> None:
-    if n < 1 or d < 1:
-        raise ValueError(f"n and d must be >= 1, got n={n}, d={d}")
-    if not 0 < failure < 1:
-        raise ValueError(f"failure must be a probability in (0, 1), got {failure}")
+    integer("n", n, 1)
+    integer("d", d, 1)
+    number("failure", failure, inside(0, 1))

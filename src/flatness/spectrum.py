@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flatness.checks import above, at_least, checked, diverged, labels, one_of, shape
 from flatness.networks import MLPEnsemble
 
 MATRICES = ("hessian", "gauss_newton")
@@ -31,13 +32,19 @@ class Eigenvalue:
     steps: int
 
 
+@checked(networks=diverged)
 def flatten(networks: MLPEnsemble) -> Tensor:
     """All parameters of each network as one vector, (M, P), in the order W1, b1, W2, ..."""
     return torch.cat([block.flatten(1) for block in networks.parameters().values()], 1)
 
 
+@checked(vectors=shape("M P"))
 def unflatten(vectors: Tensor, networks: MLPEnsemble) -> MLPEnsemble:
     """Vectors (M, P) in the shape of the networks; the inverse of `flatten`."""
+    total = sum(block[0].numel() for block in networks.parameters().values())
+    if vectors.shape != (len(networks), total):
+        raise ValueError(f"vectors: expected shape {(len(networks), total)}, as the networks, got "
+                         f"{tuple(vectors.shape)}")
     blocks, position = [], 0
     for block in networks.parameters().values():
         size = block[0].numel()
@@ -46,6 +53,7 @@ def unflatten(vectors: Tensor, networks: MLPEnsemble) -> MLPEnsemble:
     return MLPEnsemble(blocks, None) if networks.biases is None else MLPEnsemble(blocks[0::2], blocks[1::2])
 
 
+@checked(x=shape("n d"), y=labels, matrix=one_of(*MATRICES))
 def hessian_products(networks: MLPEnsemble, x: Tensor, y: Tensor, *,
                      matrix: str = "hessian") -> Callable[[MLPEnsemble], MLPEnsemble]:
     """The map v -> A v, with A the Hessian of the mean cross-entropy on (x, y) at each network, or its
@@ -55,11 +63,6 @@ def hessian_products(networks: MLPEnsemble, x: Tensor, y: Tensor, *,
     semidefinite and does not depend on y; the Hessian need not be: it differs by terms with p_i -
     onehot(y_i), which vanish as the training loss does. At a kink the derivative of ReLU is 0.
     """
-    if matrix not in MATRICES:
-        raise ValueError(f"matrix: expected one of {', '.join(MATRICES)}, got {matrix!r}")
-    if x.ndim != 2 or y.shape != x.shape[:1] or not len(x):
-        raise ValueError(f"x, y: expected shapes (n, {networks.widths[0]}) and (n,), got {tuple(x.shape)} "
-                         f"and {tuple(y.shape)}")
     z = networks.preactivations(x)
     inputs = [x.expand(len(networks), -1, -1), *(value.relu() for value in z[:-1])]
     active = [(value > 0).to(x.dtype) for value in z[:-1]]
@@ -95,6 +98,7 @@ def hessian_products(networks: MLPEnsemble, x: Tensor, y: Tensor, *,
     return product
 
 
+@checked(start=shape("M P"), rtol=above(0), max_steps=at_least(1))
 def largest_eigenvalue(product: Callable[[Tensor], Tensor], start: Tensor, *, rtol: float = 1e-6,
                        max_steps: int = 300) -> Eigenvalue:
     """Largest eigenvalue (not in absolute value) of M symmetric matrices by Lanczos with full
@@ -109,7 +113,7 @@ def largest_eigenvalue(product: Callable[[Tensor], Tensor], start: Tensor, *, rt
     >>> round(found.value.item(), 10)
     3.0
     """
-    if start.ndim != 2 or not (start != 0).any(1).all():
+    if not (start != 0).any(1).all():
         raise ValueError(f"start: expected nonzero vectors (M, P), got shape {tuple(start.shape)}")
     count, size = start.shape
     basis, diagonal, off = [start / start.norm(dim=1, keepdim=True)], [], []
@@ -139,6 +143,8 @@ def largest_eigenvalue(product: Callable[[Tensor], Tensor], start: Tensor, *, rt
     return Eigenvalue(values[:, -1], residual, step)
 
 
+@checked(x=shape("n d"), y=labels, matrix=one_of(*MATRICES), rtol=above(0), max_steps=at_least(1),
+         max_bytes=at_least(1))
 def lambda_max(networks: MLPEnsemble, x: Tensor, y: Tensor, *, matrix: str = "hessian",
                scale: MLPEnsemble | None = None, seed: int = 0, rtol: float = 1e-6,
                max_steps: int = 300, max_bytes: int = 2**28) -> Eigenvalue:
@@ -150,6 +156,11 @@ def lambda_max(networks: MLPEnsemble, x: Tensor, y: Tensor, *, matrix: str = "he
     of their span: the Hessian is zero on the rest of the first layer's weights, so no eigenvalue but 0 is
     lost.
     """
+    shapes = [block.shape for block in networks.parameters().values()]
+    if scale is not None and [block.shape for block in scale.parameters().values()] != shapes:
+        raise ValueError(f"scale: expected the shape of the networks, {len(networks)} of widths {networks.widths}, "
+                         f"got {len(scale)} of "
+                         f"{scale.widths}")
     if scale is None and len(x) < x.shape[1]:
         basis = torch.linalg.qr(x.T).Q
         networks = MLPEnsemble([networks.weights[0] @ basis, *networks.weights[1:]], networks.biases)

@@ -15,12 +15,19 @@ from dataclasses import dataclass
 import torch
 
 from flatness.activations import ABS, ACTIVATIONS, RELU, RELU2, Activation
+from flatness.checks import KindError, at_least, checked, finite, integer, number, one_of
 from flatness.two_layer import TwoLayer
 
 LAWS = ("gaussian", "sphere", "rademacher", "cube", "mixture")
 MIXTURE_MEAN = 0.8  # distance of the two component means from 0
 
 
+def _floating(name: str, dtype: torch.dtype, sizes: dict) -> None:
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"{name}: expected a floating-point torch.dtype, got {dtype!r}")
+
+
+@checked(law=one_of(*LAWS), n=at_least(1), d=at_least(1), count=at_least(1), dtype=_floating)
 def sample_inputs(law: str, n: int, d: int, generator: torch.Generator, count: int = 1,
                   dtype: torch.dtype = torch.float64) -> torch.Tensor:
     """`count` samples of n inputs in R^d, shape (count, n, d), mean 0 and covariance I.
@@ -29,10 +36,6 @@ def sample_inputs(law: str, n: int, d: int, generator: torch.Generator, count: i
     {-1, 1}^d.  "cube": uniform on [-sqrt 3, sqrt 3]^d.  "mixture": equal mixture of N(±mu, I - mu mu^T),
     mu = 0.8 (1, ..., 1)/sqrt(d).
     """
-    if law not in LAWS:
-        raise ValueError(f"law must be one of {LAWS}, got {law!r}")
-    if n < 1 or d < 1 or count < 1:
-        raise ValueError(f"n, d and count must be >= 1, got n={n}, d={d}, count={count}")
     shape, options = (count, n, d), dict(generator=generator, dtype=dtype, device=generator.device)
     if law == "rademacher":
         return _signs(shape, generator).to(dtype)
@@ -49,10 +52,21 @@ def sample_inputs(law: str, n: int, d: int, generator: torch.Generator, count: i
     return x
 
 
+def _inputs(target: Target, x: torch.Tensor) -> torch.Tensor:
+    count, _, d = target.directions.shape
+    if not isinstance(x, torch.Tensor) or (x.dtype, x.device) != (target.directions.dtype, target.directions.device):
+        raise KindError(f"x: expected {target.directions.dtype} on {target.directions.device}, as the directions")
+    if x.ndim not in (2, 3) or x.shape[-1] != d or (x.ndim == 3 and count not in (1, x.shape[0]) and x.shape[0] != 1):
+        raise ValueError(f"x: expected shape (n, {d}) or ({count}, n, {d}), as the directions, got {tuple(x.shape)}")
+    finite("x", x)
+    return x
+
+
 def _signs(shape, generator):
     return 2 * torch.randint(0, 2, shape, generator=generator, device=generator.device) - 1
 
 
+@checked(k=at_least(1), d=at_least(1), count=at_least(1), dtype=_floating)
 def random_directions(count: int, k: int, d: int, generator: torch.Generator,
                       dtype: torch.dtype = torch.float64) -> torch.Tensor:
     """k orthonormal vectors of R^d for each of `count` targets, Haar distributed, (count, k, d)."""
@@ -75,6 +89,11 @@ class SingleIndexSum:
     weights: tuple[float, ...]
 
     def __post_init__(self):
+        if not isinstance(self.directions, torch.Tensor) or not self.directions.dtype.is_floating_point:
+            raise KindError(f"directions: expected a floating-point tensor (M, K, d), got {self.directions!r}"[:200])
+        finite("directions", self.directions)
+        for weight in self.weights:
+            number("weights", weight)
         k = self.directions.shape[1] if self.directions.ndim == 3 else None
         if k != len(self.links) or k != len(self.weights):
             raise ValueError(f"directions must be (M, K, d) with K links and K weights, got "
@@ -82,7 +101,7 @@ class SingleIndexSum:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """h(x), shape (M, n), for x (n, d) or (M, n, d)."""
-        z = x @ self.directions.mT
+        z = _inputs(self, x) @ self.directions.mT
         return sum(b * g(z[..., k]) for k, (b, g) in enumerate(zip(self.weights, self.links)))
 
     def __getitem__(self, index) -> SingleIndexSum:
@@ -121,9 +140,15 @@ class MultiIndex:
     directions: torch.Tensor
     link: Callable[[torch.Tensor], torch.Tensor]
 
+    def __post_init__(self):
+        u = self.directions
+        if not isinstance(u, torch.Tensor) or not u.dtype.is_floating_point or u.ndim != 3:
+            raise KindError(f"directions: expected a floating-point tensor (M, r, d), got {self.directions!r}"[:200])
+        finite("directions", self.directions)
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """h(x), shape (M, n), for x (n, d) or (M, n, d)."""
-        return self.link(x @ self.directions.mT)
+        return self.link(_inputs(self, x) @ self.directions.mT)
 
     def __getitem__(self, index) -> MultiIndex:
         return MultiIndex(self.name, self.directions[index], self.link)
@@ -150,6 +175,7 @@ TARGETS = tuple(_LINKS)
 _LINKS |= {name: (act,) for name, act in ACTIVATIONS.items() if name not in _LINKS}
 
 
+@checked(d=at_least(1), count=at_least(1))
 def make_target(name: str, d: int, generator: torch.Generator, count: int = 1) -> Target:
     """`count` targets with random orthonormal directions in R^d.
 
@@ -159,8 +185,8 @@ def make_target(name: str, d: int, generator: torch.Generator, count: int = 1) -
     """
     if name == "product":
         return MultiIndex(name, random_directions(count, 2, d, generator), lambda z: z[..., 0] * z[..., 1])
-    if name not in _LINKS:
-        raise ValueError(f"target must be one of {(*_LINKS, 'product')}, got {name!r}")
+    if not isinstance(name, str) or name not in _LINKS:
+        raise ValueError(f"name: target must be one of {(*_LINKS, 'product')}, got {name!r}")
     links = _LINKS[name]
     directions = random_directions(count, len(links), d, generator)
     return SingleIndexSum(name, directions, links, (1.0,) * len(links))
@@ -182,6 +208,7 @@ class DataSet:
                        self.seeds[index])
 
 
+@checked(n=at_least(1), d=at_least(1), law=one_of(*LAWS), noise=at_least(0))
 def draw(target: str, n: int, d: int, seeds: Sequence[int], law: str = "gaussian",
          noise: float = 0.0) -> DataSet:
     """One data set per seed, with its own target directions, inputs and label noise (standard deviation
@@ -190,13 +217,13 @@ def draw(target: str, n: int, d: int, seeds: Sequence[int], law: str = "gaussian
     A data set depends on its own seed only, not on the batch it is drawn in.  Data sets of one seed and
     different n share their target directions and their first inputs: the seed, not the data set, is the unit.
     """
-    if not (noise >= 0 and noise < float("inf")):
-        raise ValueError(f"noise must be a finite standard deviation >= 0, got {noise}")
     if len(seeds) == 0:
-        raise ValueError("give at least one seed")
+        raise ValueError("seeds: give at least one seed")
+    if target not in (*_LINKS, "product"):
+        raise ValueError(f"target: expected one of {', '.join(_LINKS)}, product, got {target!r}")
     xs, ys, targets = [], [], []
     for seed in seeds:
-        generator = torch.Generator().manual_seed(int(seed))
+        generator = torch.Generator().manual_seed(integer("seeds", seed))
         one = make_target(target, d, generator)
         x = sample_inputs(law, n, d, generator)
         targets.append(one)

@@ -15,6 +15,7 @@ from itertools import combinations
 
 import numpy as np
 
+from flatness.checks import integer
 from flatness.language import Language, extension, spell, statement, statement_set, superset_sum
 
 
@@ -99,9 +100,10 @@ def parent_with_demands(child: Task, demands: Iterable) -> Task:
 
 def unseen_masks(t: Task, policies: Iterable[int]) -> tuple[np.ndarray, list[int]]:
     """The elements of U (increasing bitmasks), and each policy's buffer as a bitmask over their positions."""
+    policies = [integer("policies", pi, 0, len(t.unseen) - 1) for pi in policies]
     elements = np.flatnonzero(t.unseen)
     masks = [sum(1 << i for i, x in enumerate(elements.tolist()) if x & pi == pi)
-             for pi in map(int, policies)]
+             for pi in policies]
     return elements, masks
 
 
@@ -110,6 +112,7 @@ def realisable_tasks(lang: Language, n_inputs: int) -> Iterator[Task]:
 
     Inputs that contain another input add nothing to Ext(I); antichains therefore cover every Ext(I).
     """
+    integer("n_inputs", n_inputs, 0)
     for inputs in combinations(np.flatnonzero(lang.member).tolist(), n_inputs):
         if any(a & b == a or a & b == b for a, b in combinations(inputs, 2)):
             continue

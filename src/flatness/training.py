@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flatness.checks import a, above, at_least, checked, diverged, integer, labels, number, several, shape
 from flatness.networks import MLPEnsemble
 
 
@@ -35,13 +36,13 @@ class SGD:
     stop_loss: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "lr", "max_epochs", "check_every"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
-        if not 0 < self.stop_accuracy <= 1:
+        for name in ("batch_size", "max_epochs", "check_every"):
+            integer(name, getattr(self, name), 1)
+        for name in ("lr", "stop_accuracy", "stop_loss", "drop_at"):
+            if getattr(self, name) is not None or name in ("lr", "stop_accuracy"):
+                number(name, getattr(self, name), at_least(0) if name == "drop_at" else above(0))
+        if self.stop_accuracy > 1:
             raise ValueError(f"stop_accuracy: expected a fraction in (0, 1], got {self.stop_accuracy}")
-        if self.stop_loss is not None and not self.stop_loss > 0:
-            raise ValueError(f"stop_loss: expected a positive number of nats or None, got {self.stop_loss}")
 
     def satisfied(self, accuracy: Tensor, loss: Tensor) -> Tensor:
         """Which networks meet the stopping rule, given their training accuracies and losses."""
@@ -71,15 +72,23 @@ class Trained:
 def order_generators(seeds: Sequence[int]) -> list[torch.Generator]:
     """One CPU generator of minibatch orders per network, in a stream of its own (seed + 2^32), apart from that of the
     initial weights."""
-    return [torch.Generator().manual_seed(2**32 + int(seed)) for seed in seeds]
+    return [torch.Generator().manual_seed(2**32 + integer("seeds", seed)) for seed in seeds]
 
 
+@checked(networks=diverged, x=shape("n d"), y=labels, chunk=at_least(1))
 def accuracy(networks: MLPEnsemble, x: Tensor, y: Tensor, chunk: int = 10_000) -> Tensor:
-    """Fraction of inputs whose largest output is the labelled class, shape (M,), float64."""
-    right = sum((networks(x[i:i + chunk]).argmax(-1) == y[i:i + chunk]).sum(-1) for i in range(0, len(x), chunk))
+    """Fraction of inputs whose largest output is the labelled class, shape (M,), float64.
+
+    x (n, d_0), y (n,) classes, n >= 1. Outputs with NaN, of a network that diverged, are never right.
+    """
+    right = 0
+    for i in range(0, len(x), chunk):
+        outputs = networks(x[i:i + chunk])
+        right = right + ((outputs.argmax(-1) == y[i:i + chunk]) & ~outputs.amax(-1).isnan()).sum(-1)
     return right.cpu().double() / len(x)
 
 
+@checked(overflow=False, x=shape("n d"), y=labels, sgd=a(SGD), orders=several(torch.Generator, "generators"))
 def train(networks: MLPEnsemble, x: Tensor, y: Tensor, sgd: SGD, orders: Sequence[torch.Generator],
           on_check: Callable[[int, int], None] | None = None) -> Trained:
     """Train every network of the ensemble on (x, y) by minibatch SGD on the mean cross-entropy of the batch.
@@ -94,7 +103,8 @@ def train(networks: MLPEnsemble, x: Tensor, y: Tensor, sgd: SGD, orders: Sequenc
     A network trained alone and the same network inside an ensemble take the same steps up to rounding. Raises ValueError
     on shapes, labels or values that do not fit; the networks passed in are not changed.
     """
-    _check_data(networks, x, y, orders)
+    if len(orders) != len(networks):
+        raise ValueError(f"orders: expected one generator per network ({len(networks)}), got {len(orders)}")
     n, n_classes = len(x), networks.widths[-1]
     targets = torch.eye(n_classes, dtype=x.dtype, device=x.device)[y]
     first = (_DualFirstLayer if n < networks.widths[0] else _PrimalFirstLayer)(networks, x)
@@ -228,17 +238,3 @@ class _DualFirstLayer:
         self.b0 = None if self.b0 is None else self.b0[mask]
 
 
-def _check_data(networks: MLPEnsemble, x: Tensor, y: Tensor, orders: Sequence[torch.Generator]) -> None:
-    if x.ndim != 2 or x.shape[1] != networks.widths[0] or not len(x):
-        raise ValueError(f"x: expected shape (n, {networks.widths[0]}) with n >= 1, got {tuple(x.shape)}")
-    if x.dtype != networks.dtype or x.device != networks.device:
-        raise ValueError(f"x: expected {networks.dtype} on {networks.device}, as the networks, got {x.dtype} on {x.device}")
-    if y.shape != x.shape[:1] or y.dtype != torch.int64 or y.device != x.device:
-        raise ValueError(f"y: expected {len(x)} int64 classes on {x.device}, got shape {tuple(y.shape)}, {y.dtype} on {y.device}")
-    if len(orders) != len(networks):
-        raise ValueError(f"orders: expected one generator per network ({len(networks)}), got {len(orders)}")
-    if x.device.type != "meta":
-        if not x.isfinite().all():
-            raise ValueError("x: expected finite values only")
-        if y.min() < 0 or y.max() >= networks.widths[-1]:
-            raise ValueError(f"y: expected classes 0 to {networks.widths[-1] - 1}, got {int(y.min())} to {int(y.max())}")

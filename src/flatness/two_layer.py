@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from flatness.activations import Activation
+from flatness.checks import KindError, NotFinite, at_least, checked, inputs, integer, one_of, several, shape, values
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ class TwoLayer:
     activation: Activation
 
     def __post_init__(self):
+        for name in ("a", "W"):
+            value = getattr(self, name)
+            if not isinstance(value, torch.Tensor):
+                raise KindError(f"{name}: expected a tensor, got {type(value).__name__}")
+            if not value.dtype.is_floating_point or value.device != self.a.device:
+                raise KindError(f"{name}: expected floating-point numbers, a and W on one device, got {value.dtype} "
+                                f"on {value.device}")
         if self.a.ndim == 1 and self.W.ndim == 2:
             object.__setattr__(self, "a", self.a[None])
             object.__setattr__(self, "W", self.W[None])
@@ -42,8 +50,9 @@ class TwoLayer:
             raise ValueError(f"need a (M, m) and W (M, m, d), got {shapes}")
         if self.a.dtype != self.W.dtype:
             raise ValueError(f"a and W must share a dtype, got {self.a.dtype} and {self.W.dtype}")
-        if not (torch.isfinite(self.a).all() and torch.isfinite(self.W).all()):
-            raise ValueError("network parameters must be finite")
+        for name, value in (("a", self.a), ("W", self.W)):
+            if value.device.type != "meta" and not torch.isfinite(value).all():
+                raise NotFinite(f"{name}: network parameters must be finite")
 
     @property
     def count(self) -> int:
@@ -60,9 +69,10 @@ class TwoLayer:
         """Input dimension d."""
         return self.W.shape[2]
 
+    @checked(overflow=False, x=inputs)
     def preactivations(self, x: torch.Tensor) -> torch.Tensor:
         """<w_j, x_i>, shape (M, n, m), for x (n, d) shared or (M, n, d) per network."""
-        return as_batch(x, self.dim) @ self.W.mT
+        return (x[None] if x.ndim == 2 else x) @ self.W.mT
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """s(<w_j, x_i>), shape (M, n, m)."""
@@ -74,34 +84,52 @@ class TwoLayer:
 
     def __getitem__(self, index) -> TwoLayer:
         """The sub-batch of networks; the network axis stays, also for an integer."""
-        index = slice(index, index + 1 or None) if isinstance(index, int) else index
+        tensor = isinstance(index, torch.Tensor)
+        if tensor and (index.ndim != 1 or index.dtype.is_floating_point or index.dtype.is_complex):
+            raise ValueError(f"index: expected whole numbers or truth values (k,), got {index.dtype} "
+                             f"{tuple(index.shape)}")
+        if isinstance(index, int):
+            integer("index", index, -self.count, self.count - 1)
+            index = slice(index, index + 1 or None)
+        elif tensor and index.dtype != torch.bool and index.device.type != "meta" and len(index):
+            integer("index", int(index.min()), -self.count)
+            integer("index", int(index.max()), None, self.count - 1)
+        elif not isinstance(index, slice | torch.Tensor):
+            index = [integer("index", i, -self.count, self.count - 1) for i in index]
         return TwoLayer(self.a[index], self.W[index], self.activation)
 
 
+@checked(x=shape("n? k", "M n? k"), dim=at_least(1))
 def as_batch(x: torch.Tensor, dim: int) -> torch.Tensor:
     """x as (1 or M, n, d); ValueError if the last axis is not `dim` or an entry is not finite."""
     if x.ndim not in (2, 3) or x.shape[-1] != dim:
-        raise ValueError(f"x must be (n, {dim}) or (M, n, {dim}), got {tuple(x.shape)}")
-    if not torch.isfinite(x).all():
-        raise ValueError("x must be finite")
+        raise ValueError(f"x must be (n, {dim}) or (M, n, {dim}), dim = {dim}, got {tuple(x.shape)}")
     return x[None] if x.ndim == 2 else x
 
 
+@checked()
 def as_data(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """A data set as x (M, n, d), y (M, n); ValueError if shapes disagree or an entry is not finite."""
     if x.ndim not in (2, 3) or y.shape != x.shape[:-1]:
         raise ValueError(f"need x (M, n, d) and y (M, n), or x (n, d) and y (n,); "
                          f"got {tuple(x.shape)} and {tuple(y.shape)}")
-    if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
-        raise ValueError("x and y must be finite")
+    if not x.numel():
+        raise ValueError(f"x must hold at least one sample, got shape {tuple(x.shape)}")
     return (x[None], y[None]) if x.ndim == 2 else (x, y)
 
 
+@checked(x=inputs, y=values)
 def half_mse(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """L = (1/2n) sum_i (f(x_i) - y_i)^2, shape (M,)."""
-    return 0.5 * (net(x) - y).square().mean(-1)
+    return _half_mse(net, x, y)
 
 
+def _half_mse(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    S = net.activation(x @ net.W.mT)
+    return 0.5 * ((S @ net.a[:, :, None])[..., 0] - y).square().mean(-1)
+
+
+@checked(x=inputs)
 def at_kink(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     """(M,) bool: some sample sits exactly on a kink of some neuron with a_j != 0.
 
@@ -114,6 +142,7 @@ def at_kink(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     return hit.flatten(1).any(-1)
 
 
+@checked(x=inputs, kinks=one_of("subgradient", "error"))
 def trace_parts(net: TwoLayer, x: torch.Tensor,
                 kinks: str = "subgradient") -> tuple[torch.Tensor, torch.Tensor]:
     """The two parts of the Gauss-Newton trace, each (M, m):
@@ -128,10 +157,8 @@ def trace_parts(net: TwoLayer, x: torch.Tensor,
 
     On a kink s' is taken as 0; with kinks="error" a ValueError is raised instead.
     """
-    if kinks not in ("subgradient", "error"):
-        raise ValueError(f"kinks must be 'subgradient' or 'error', got {kinks!r}")
     if kinks == "error" and (hit := at_kink(net, x)).any():
-        raise ValueError(f"a sample lies on a kink in networks {hit.nonzero().flatten().tolist()}: "
+        raise ValueError(f"x: a sample lies on a kink in networks {hit.nonzero().flatten().tolist()}: "
                          "the Hessian does not exist there")
     z = net.preactivations(x)
     squared_norms = as_batch(x, net.dim).square().sum(-1)  # (1 or M, n)
@@ -140,24 +167,31 @@ def trace_parts(net: TwoLayer, x: torch.Tensor,
     return A, net.a.square() * slopes
 
 
+@checked(x=inputs, kinks=one_of("subgradient", "error"))
 def trace(net: TwoLayer, x: torch.Tensor, kinks: str = "subgradient") -> torch.Tensor:
     """sum_j (A_j + B_j), shape (M,); see `trace_parts` for when this is the Hessian trace."""
     A, B = trace_parts(net, x, kinks)
     return (A + B).sum(-1)
 
 
+@checked(nets=several(TwoLayer, "networks"))
 def stack(nets: Sequence[TwoLayer]) -> TwoLayer:
     """One batch from several; narrower ones are padded with zero neurons (a = 0, w = 0)."""
-    if len({net.activation for net in nets}) != 1:
-        raise ValueError("networks must share one activation")
+    if len({(net.activation, net.dim, net.a.dtype, net.a.device) for net in nets}) != 1:
+        raise ValueError("nets: networks must share one activation, input dimension, dtype and device")
     width = max(net.width for net in nets)
     pad = torch.nn.functional.pad
     return TwoLayer(torch.cat([pad(net.a, (0, width - net.width)) for net in nets]),
                     torch.cat([pad(net.W, (0, 0, 0, width - net.width)) for net in nets]), nets[0].activation)
 
 
+@checked()
 def concatenate(first: TwoLayer, second: TwoLayer) -> TwoLayer:
     """The networks computing the sum of the two functions: neurons side by side."""
     if first.activation != second.activation:
         raise ValueError(f"activations differ: {first.activation.name} and {second.activation.name}")
+    if (first.count, first.dim) != (second.count, second.dim):
+        raise ValueError(f"first, second: expected as many networks in one dimension, got {first.count} in "
+                         f"R^{first.dim} and "
+                         f"{second.count} in R^{second.dim}")
     return TwoLayer(torch.cat([first.a, second.a], 1), torch.cat([first.W, second.W], 1), first.activation)

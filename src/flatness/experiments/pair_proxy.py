@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from flatness import published
+from flatness.checks import checked, shape
 from flatness.curvature import hessian_trace
 from flatness.feasibility import EnsembleVerdicts, pair_verdicts_ensemble
 from flatness.images import Split, load
@@ -59,8 +60,11 @@ def certify(networks: MLPEnsemble, split: Split, *, workers: int | None = None, 
                                   networks.widths[-1], workers=workers, progress=progress)
 
 
+@checked(features=shape("M n D"))
 def effective_rank(features: Tensor) -> Tensor:
     """exp(entropy) of the normalised singular values of the features (M, n, D): between 1 and D, shape (M,).
+
+    It is 0 where all features are zero.
 
     Source: Roy and Vetterli (2007); our chapter b6_pair_proxy.
 
@@ -68,8 +72,9 @@ def effective_rank(features: Tensor) -> Tensor:
     3.0
     """
     values = torch.linalg.svdvals(features)
-    weights = values / values.sum(-1, keepdim=True)
-    return torch.special.entr(weights).sum(-1).exp()
+    total = values.sum(-1, keepdim=True)
+    weights = values / total.where(total > 0, 1.0)
+    return torch.special.entr(weights).sum(-1).exp().where(total[..., 0] > 0, 0.0)
 
 
 def measure(trained: Trained, split: Split, verdicts: EnsembleVerdicts, seeds: Sequence[int] | None = None) -> pd.DataFrame:

@@ -45,7 +45,7 @@ def completed(jobs: dict[int, Job], *, workers: int = 1, dask: str | None = None
     an exception that a job raises is raised here. Raises ValueError for ``workers`` < 1, ImportError if dask is asked for
     and not installed.
     """
-    if workers < 1:
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers: expected a positive integer, got {workers}")
     if dask is not None:
         yield from _on_dask(jobs, dask)

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from flatness.checks import any_dtype, checked
 from flatness.curvature import hessian_trace
 from flatness.experiments import vanishing_summary
 from flatness.images import Split, embedded_pool, load, load_pool
@@ -114,6 +115,7 @@ def finite_trace(networks: MLPEnsemble, x: Tensor) -> Tensor:
     return result
 
 
+@checked(overflow=False, right=any_dtype)
 def ensemble_agreement(right: Tensor) -> Tensor:
     """For each network, the mean over its errors of the fraction of the other networks that are right there, shape (M,).
 
@@ -122,6 +124,8 @@ def ensemble_agreement(right: Tensor) -> Tensor:
     >>> ensemble_agreement(torch.tensor([[True, False], [True, True], [False, True]]))
     tensor([1., nan, 1.], dtype=torch.float64)
     """
+    if right.dtype != torch.bool or right.ndim != 2:
+        raise TypeError(f"right: expected truth values of shape (M, n), got {right.dtype} {tuple(right.shape)}")
     wrong, votes = (~right).double(), right.double().sum(0)
     return (wrong * votes).sum(1) / (wrong.sum(1) * (len(right) - 1))
 

@@ -15,6 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from flatness import records
+from flatness.checks import integer
 from flatness.device import default_device, default_dtype
 from flatness.experiments.registry import EXPERIMENTS
 
@@ -47,6 +48,8 @@ def verify(name: str, *, units: int = 1, seed: int = 0, device: str | None = Non
     """
     if name not in EXPERIMENTS:
         raise ValueError(f"experiment: expected one of {', '.join(EXPERIMENTS)}, got {name!r}")
+    integer("units", units, 1)
+    integer("seed", seed, 0)
     experiment = EXPERIMENTS[name]
     config = experiment.scales["paper"]
     record = records.load_record(name, config, folder)
@@ -59,6 +62,9 @@ def verify(name: str, *, units: int = 1, seed: int = 0, device: str | None = Non
 
 def compare(name: str, again: pd.DataFrame, recorded: pd.DataFrame, *, single: bool = False) -> Comparison:
     """Match rows by their columns of whole numbers and words that name them, and compare the rest."""
+    for argument, table in (("again", again), ("recorded", recorded)):
+        if not isinstance(table, pd.DataFrame) or not len(table):
+            raise ValueError(f"{argument}: expected a table with at least one row, got {table!r}"[:200])
     common = [c for c in again if c in recorded and c not in DERIVED]
     keys = [c for c in common if c in KEYS]
     merged = again[common].merge(recorded[common], on=keys, suffixes=("", " recorded"), how="left", indicator=True)
