@@ -136,3 +136,14 @@ def test_bad_input_is_named(change, message):
 def test_bad_configuration_is_named(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         SGD(**(dict(batch_size=8, lr=0.1) | change))
+
+
+def test_training_goes_on_beside_a_network_that_has_diverged():
+    """Its neighbours take the steps that they take alone, and it is marked."""
+    nets, rng = MLPEnsemble.from_seeds([4, 6, 3], [0, 1]), torch.Generator().manual_seed(0)
+    x, y = torch.randn(20, 4, generator=rng, dtype=torch.float64), torch.arange(20) % 3
+    nets.weights[0][0] = torch.nan
+    both = train(nets, x, y, SGD(5, 0.1, 20), order_generators([0, 1]))
+    alone = train(nets[1], x, y, SGD(5, 0.1, 20), order_generators([1]))
+    assert both.diverged.tolist() == [True, False] and both.accuracy[0] == 0
+    torch.testing.assert_close(both.networks.weights[0][1], alone.networks.weights[0][0], rtol=1e-12, atol=1e-14)

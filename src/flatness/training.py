@@ -88,7 +88,7 @@ def accuracy(networks: MLPEnsemble, x: Tensor, y: Tensor, chunk: int = 10_000) -
     return right.cpu().double() / len(x)
 
 
-@checked(overflow=False, x=shape("n d"), y=labels, sgd=a(SGD), orders=several(torch.Generator, "generators"))
+@checked(overflow=False, networks=diverged, x=shape("n d"), y=labels, sgd=a(SGD), orders=several(torch.Generator, "generators"))
 def train(networks: MLPEnsemble, x: Tensor, y: Tensor, sgd: SGD, orders: Sequence[torch.Generator],
           on_check: Callable[[int, int], None] | None = None) -> Trained:
     """Train every network of the ensemble on (x, y) by minibatch SGD on the mean cross-entropy of the batch.
@@ -100,8 +100,9 @@ def train(networks: MLPEnsemble, x: Tensor, y: Tensor, sgd: SGD, orders: Sequenc
         ``torch.randperm(n, generator=orders[m])``, in batches of ``sgd.batch_size`` (the last one may be smaller).
     on_check : called as ``on_check(epoch, running)`` after each check of the stopping rule.
 
-    A network trained alone and the same network inside an ensemble take the same steps up to rounding. Raises ValueError
-    on shapes, labels or values that do not fit; the networks passed in are not changed.
+    A network trained alone and the same network inside an ensemble take the same steps up to rounding. Networks that have left
+    the finite numbers stay so and are marked. Raises ValueError on shapes, labels or values that do not fit; the networks passed
+    in are not changed.
     """
     if len(orders) != len(networks):
         raise ValueError(f"orders: expected one generator per network ({len(networks)}), got {len(orders)}")

@@ -106,16 +106,16 @@ def measure(config: VanishingConfig, trained: Trained, split: Split, seeds: list
 
 
 def finite_trace(networks: MLPEnsemble, x: Tensor) -> Tensor:
-    """Exact Hessian trace (M,), NaN for networks that left the finite numbers."""
-    finite = torch.stack([block.flatten(1).isfinite().all(1) for block in networks.parameters().values()]).all(0)
-    result = torch.full((len(networks),), torch.nan, dtype=torch.float64)
-    if finite.any():
-        kept = MLPEnsemble([w[finite] for w in networks.weights], [b[finite] for b in networks.biases])
-        result[finite.cpu()] = hessian_trace(kept, x).total.double().cpu()
-    return result
+    """Exact Hessian trace (M,), NaN for networks that left the finite numbers or whose trace does."""
+    try:
+        trace = hessian_trace(networks, x).total.double().cpu()
+    except ValueError:  # beyond the floating-point numbers for one of them at least
+        if len(networks) > 1:
+            return torch.cat([finite_trace(networks[m], x) for m in range(len(networks))])
+        trace = torch.full((1,), torch.nan, dtype=torch.float64)
+    return trace.where(trace.isfinite(), torch.nan)
 
 
-@checked(overflow=False, right=any_dtype)
 def ensemble_agreement(right: Tensor) -> Tensor:
     """For each network, the mean over its errors of the fraction of the other networks that are right there, shape (M,).
 
