@@ -82,11 +82,10 @@ def merge(net: TwoLayer, tolerance: float = 1e-10) -> TwoLayer:
     length = net.W.norm(dim=-1)
     unit = net.W / length.clamp_min(torch.finfo(net.W.dtype).tiny)[:, :, None]
     same = (unit @ unit.mT >= 1 - tolerance) & (length > 0)[:, :, None] & (length > 0)[:, None, :]
-    leader = same.to(torch.int8).argmax(-1)  # first neuron on the ray of j
+    leader = same.to(torch.int8).argmax(-1)  # first neuron on the ray of j; any for a zero neuron, whose mass is 0
     mass = net.a * length**net.activation.degree
-    total = torch.zeros_like(mass).scatter_add(1, leader, torch.where(length > 0, mass, 0))
+    total = torch.zeros_like(mass).scatter_add(1, leader, mass)
     first = leader == torch.arange(net.width, device=net.a.device)
-    first &= length > 0
     a = torch.where(first, total / torch.where(length > 0, length, 1) ** net.activation.degree, 0)
     return TwoLayer(a, torch.where(first[:, :, None], net.W, 0), net.activation)
 
