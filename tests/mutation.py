@@ -68,20 +68,19 @@ def results(module: str, place: Path) -> dict:
     killed = sum(status in ("killed", "segfault") for status in statuses.values())
     timeouts = sum(status == "timeout" for status in statuses.values())
     os.chdir(place)  # where mutmut looks for its files
-    survivors = [survivor(path, name, get_diff_for_mutant(name, path=path))
+    survivors = [survivor(path, (place / path).read_text(), name, get_diff_for_mutant(name, path=path))
                  for name, status in statuses.items() if status not in ("killed", "segfault", "timeout")]
     return {"date": date.today().isoformat(), "tool": "mutmut", "version": version("mutmut"), "tests": tests_of(module),
             "mutants": len(statuses), "killed": killed, "timeouts": timeouts, "survived": len(survivors),
             "rate": round((killed + timeouts) / len(statuses), 4), "survivors": survivors}
 
 
-def survivor(path: str, name: str, diff: str) -> dict:
+def survivor(path: str, text: str, name: str, diff: str) -> dict:
     """Where the mutant `name` changes the source, from its diff, whose lines are counted from the head of the function."""
     function = re.sub(r"^x_|^xǁ", "", name.split(".")[-1].partition("__mutmut_")[0]).replace("ǁ", ".")
     header, *hunk = diff.splitlines()[2:]
     removed = [line[1:].strip() for line in hunk if line.startswith("-")]
     added = [line[1:].strip() for line in hunk if line.startswith("+")]
-    text = (ROOT / path).read_text()
     offset = int(re.match(r"@@ -(\d+)", header)[1]) + next(i for i, line in enumerate(hunk) if line.startswith("-"))
     lines, first = text.splitlines(), head(ast.parse(text), function) + offset - 1
     line = next(number for number in range(first, len(lines) + 1) if lines[number - 1].strip() == removed[0])

@@ -128,11 +128,14 @@ def _chunk_sizes(networks: MLPEnsemble, n: int, max_bytes: int | None) -> tuple[
 def output_factor(outputs: Tensor, loss: str) -> Tensor:
     """S^T with S S^T = Hessian of the loss in the outputs: shape (..., K, K) for outputs (..., K).
 
+    Raises ValueError for an unknown loss.
+
     >>> root = output_factor(torch.tensor([0.0, 0.0]), "cross_entropy")
     >>> root.T @ root
     tensor([[ 0.2500, -0.2500],
             [-0.2500,  0.2500]])
     """
+    _check_loss(loss)
     identity = torch.eye(outputs.shape[-1], dtype=outputs.dtype, device=outputs.device)
     if loss == "square":
         return identity.expand(*outputs.shape, outputs.shape[-1]).clone()
@@ -141,7 +144,11 @@ def output_factor(outputs: Tensor, loss: str) -> Tensor:
 
 
 def mean_loss(networks: MLPEnsemble, x: Tensor, y: Tensor, loss: str = "cross_entropy") -> Tensor:
-    """Mean training loss of every network, shape (M,): cross-entropy (y: (n,) classes) or half squared error (y: (n, K))."""
+    """Mean training loss of every network, shape (M,): cross-entropy (y: (n,) classes) or half squared error (y: (n, K)).
+
+    Raises ValueError for an unknown loss.
+    """
+    _check_loss(loss)
     outputs = networks(x)
     if loss == "square":
         return (outputs - y).square().sum(-1).mean(-1) / 2
@@ -175,9 +182,13 @@ def hutchinson_trace(networks: MLPEnsemble, x: Tensor, y: Tensor, *, probes: int
     return TraceEstimate(drawn.mean(1), drawn.std(1) / probes**0.5, drawn)
 
 
-def _check(networks: MLPEnsemble, x: Tensor, loss: str) -> None:
+def _check_loss(loss: str) -> None:
     if loss not in LOSSES:
         raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
+
+
+def _check(networks: MLPEnsemble, x: Tensor, loss: str) -> None:
+    _check_loss(loss)
     if x.ndim not in (2, 3) or not x.shape[-2]:
         raise ValueError(f"x: expected shape (n, {networks.widths[0]}) with n >= 1, got {tuple(x.shape)}")
     if x.device.type != "meta" and not torch.stack((x.amin(), x.amax())).isfinite().all():  # NaN if any is
