@@ -6,13 +6,15 @@ READY  := $(VENV)/.ready
 # CHAPTER=b6 restricts `make test` and `make execute` to chapters whose name starts with b6.
 CHAPTER ?=
 JOBS    ?= 2
+# MODULE=curvature restricts `make mutants` to that module.
+MODULE  ?= curvature symmetry feasibility extension
 
 # Worker processes share the cores, so each computes with one thread; results do not depend on it.
 export OMP_NUM_THREADS ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: book test execute pages pdf verify lock benchmarks clean help
+.PHONY: book test execute pages pdf verify mutants lock benchmarks clean help
 
 help:
 	@echo "make book         set up, execute the chapters that changed, render _build/html/index.html"
@@ -22,6 +24,7 @@ help:
 	@echo "make pages        the rendered book in an installed Chromium: links, mathematics, contrast, phone, search"
 	@echo "make pdf          the rendered book as one PDF, printed by an installed Chromium"
 	@echo "make verify       compute a sample of the recorded full-scale results again and compare"
+	@echo "make mutants      small changes of a module's code, and how many its tests notice (MODULE=curvature: that module)"
 	@echo "make lock         requirements.lock from requirements.txt, with hashes"
 	@echo "make benchmarks   comparisons with peers, printed as ratios"
 	@echo "make clean        remove the environment and the rendered book"
@@ -62,6 +65,13 @@ pdf: $(VENV)/.browser book
 
 verify: $(READY)
 	@$(BIN)/python -m flatness verify
+
+$(VENV)/.mutation: $(READY) requirements-mutation.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-mutation.txt
+	@touch $@
+
+mutants: $(VENV)/.mutation
+	@JOBS=$(JOBS) $(BIN)/python tests/mutation.py $(MODULE)
 
 lock: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

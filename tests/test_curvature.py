@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatness.curvature import hessian_trace, hutchinson_trace, mean_loss, output_factor
+from flatness.curvature import _chunk_sizes, hessian_trace, hutchinson_trace, mean_loss, output_factor
 from flatness.networks import MLPEnsemble
 from flatness.training import SGD, order_generators, train
 
@@ -96,6 +97,34 @@ def test_single_precision_against_the_dense_hessian(epochs):
         assert single.total[m].item() == pytest.approx(dense.item(), rel=1e-5)
 
 
+def zeros(widths, count=1, **kwargs):
+    """Networks of which only the shape matters."""
+    return MLPEnsemble([torch.zeros(count, *shape, **kwargs) for shape in zip(widths[1:], widths[:-1], strict=True)], None)
+
+
+@pytest.mark.parametrize(("networks", "n", "max_bytes", "networks_and_inputs"), [
+    (zeros((5, 8, 3), 100).to(dtype=torch.float64), 1000, 64 * 192 * 10, (10, 64)),  # 3 * 8 * 8 = 192 bytes an input
+    (zeros((5, 8, 3), 100).to(dtype=torch.float64), 1000, 64 * 192 * 10 - 1, (9, 71)),
+    (zeros((5, 8, 3), 100), 1000, 64 * 192 * 10, (20, 64)),  # half of it in single precision
+    (zeros((5, 8, 3), 100), 10, 10 * 96 * 7, (7, 10)),  # fewer than 64 inputs
+    (zeros((50, 2, 10), 9), 70, 64 * 400 * 4, (4, 64)),  # no layer but the last counts if it is the widest: 10 * 10 * 4
+    (zeros((50, 3), 9), 70, 64 * 36 * 4, (4, 64)),
+    (zeros((5, 8, 3), 2), 1000, 96 * 300, (2, 150)),  # all networks, then as many inputs as fit
+    (zeros((5, 8, 3), 2), 100, 96 * 400, (2, 100)),
+    (zeros((5, 8, 3), 100), 1000, 1, (1, 1)),
+    (zeros((5, 8, 3), 100).to(dtype=torch.float64), 1000, None, (100, 2**21 // 19200)),  # 2 MiB
+    (zeros((1, 9000, 10)), 1000, None, (1, 64)),  # at least 64 inputs
+    (zeros((5, 8, 3), 100, device="meta"), 10**6, None, (100, 2**28 // 9600)),  # 256 MiB on a device
+])
+def test_chunks_fill_the_memory_they_may_use(networks, n, max_bytes, networks_and_inputs):
+    assert _chunk_sizes(networks, n, max_bytes) == networks_and_inputs
+
+
+def test_every_thread_has_a_cache_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert _chunk_sizes(zeros((5, 8, 3), 100), 10**6, None) == (100, 4 * 2**21 // 9600)
+
+
 BIG = """
 import resource, torch
 from flatness.curvature import hessian_trace
@@ -138,6 +167,28 @@ def test_hutchinson_is_unbiased_with_an_honest_error():
     torch.testing.assert_close(estimate.standard_error, estimate.samples.std(1) / 10)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_hutchinson_repeats_with_its_generator(bias):
+    net, (x, y) = MLPEnsemble.from_seeds((5, 4, 3, 3), [0, 1], bias=bias), problem(0, "square")
+    first, again, other = (hutchinson_trace(net, x, y, probes=200, generator=torch.Generator().manual_seed(seed), loss="square")
+                           for seed in (0, 0, 1))
+    assert (first.samples == again.samples).all() and (first.samples != other.samples).all()
+    z = (first.estimate - hessian_trace(net, x, loss="square").total) / first.standard_error
+    assert z.abs().max() < 4
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_mean_loss_of_two_networks(pair):
+    """Outputs (0, 0) and (log 3, 0) at both inputs: p = (1/2, 1/2) and (3/4, 1/4). With inputs per network, too."""
+    net = MLPEnsemble([torch.zeros(2, 2, 3)], [torch.tensor([[0.0, 0.0], [math.log(3), 0.0]])])
+    x, y = torch.ones(2, 2, 3) if pair else torch.ones(2, 3), torch.tensor([0, 1])
+    expected = torch.tensor([math.log(2), (math.log(4 / 3) + math.log(4)) / 2])
+    torch.testing.assert_close(mean_loss(net, x, y), expected)
+    targets = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    expected = torch.tensor([(1 + 4) / 4, ((math.log(3) - 1) ** 2 + 4 + math.log(3) ** 2) / 4])
+    torch.testing.assert_close(mean_loss(net, x, targets, "square"), expected)
+
+
 def test_hutchinson_with_one_parameter_is_exact():
     net = MLPEnsemble([torch.tensor([[[3.0]]])], None)
     x, y = torch.tensor([[2.0]]), torch.tensor([[1.0]])
@@ -153,9 +204,14 @@ def test_runs_on_the_device_it_is_given():
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda net, x: hessian_trace(net, x, loss="hinge"), "loss: expected one of"),
-    (lambda net, x: hessian_trace(net, x[:0]), "x: expected shape"),
-    (lambda net, x: hessian_trace(net, x * torch.nan), "finite"),
-    (lambda net, x: hutchinson_trace(net, x, torch.zeros(4, dtype=torch.int64), probes=1, generator=torch.Generator()), "probes"),
+    (lambda net, x: mean_loss(net, x, torch.zeros(4).long(), "hinge"), "loss: expected one of"),
+    (lambda net, x: output_factor(x, "hinge"), "^loss: expected one of cross_entropy, square, got 'hinge'$"),
+    (lambda net, x: hessian_trace(net, x[:0]), r"^x: expected shape .*, got \(0, 5\)$"),
+    (lambda net, x: hessian_trace(net, x[0]), r"^x: expected shape .*, got \(5,\)$"),
+    (lambda net, x: hutchinson_trace(net, x[:0], torch.zeros(0).long(), probes=2, generator=torch.Generator()), "^x: expected shape"),
+    (lambda net, x: hessian_trace(net, x * torch.nan), "^x: expected finite values only$"),
+    (lambda net, x: hessian_trace(net, x * torch.eye(4, 5) / 0), "^x: expected finite values only$"),
+    (lambda net, x: hutchinson_trace(net, x, torch.zeros(4).long(), probes=1, generator=torch.Generator()), "probes"),
 ])
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):

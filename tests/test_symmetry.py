@@ -79,13 +79,26 @@ def test_splitting(name, copies):
     assert ((back.a != 0).sum(-1) == 5).all()
 
 
-def test_best_split_by_brute_force():
-    net, x = random_network(5, "relu2", width=2), random_inputs(5)
-    found = orbit_minimum(split_to_width(net, x, 7), x)
-    brute = torch.stack([orbit_minimum(split(net, torch.tensor([k, 7 - k])), x) for k in range(1, 7)]).min(0).values
-    torch.testing.assert_close(found, brute, **EXACT)
+@pytest.mark.parametrize(("name", "seed", "width"), [("relu2", 5, 7), ("relu2", 6, 40), ("relu3", 7, 40)])
+def test_best_split_by_brute_force(name, seed, width):
+    net, x = random_network(seed, name, width=2), random_inputs(seed)
+    found = orbit_minimum(split_to_width(net, x, width), x)
+    every = [orbit_minimum(split(net, torch.tensor([k, width - k])), x) for k in range(1, width)]
+    torch.testing.assert_close(found, torch.stack(every).min(0).values, **EXACT)
     with pytest.raises(ValueError, match="width 1"):
         split_to_width(net, x, 1)
+
+
+def test_a_split_takes_neurons_without_weight_for_free_places():
+    """Per network: no neuron, one, and three with a weight, one of them 1; on one sample for all of them."""
+    net, x = random_network(5, "relu2", count=3, width=4), random_inputs(5)[0]
+    a = torch.tensor([[0.0, 0, 0, 0], [0, -2, 0, 0], [1, 0, 2, -3]], dtype=torch.float64)
+    net = TwoLayer(a, net.W, net.activation)
+    for width, used in [(3, [0, 3, 3]), (4, [0, 4, 4])]:
+        wide = split_to_width(net, x, width)
+        torch.testing.assert_close(wide(x), net(x), **EXACT)
+        assert (wide.a != 0).sum(-1).tolist() == used
+    torch.testing.assert_close(split_to_width(net, x.expand(3, 7, 4), 4).a, wide.a)
 
 
 def test_merging_cancels_opposite_neurons_on_one_ray():
@@ -95,11 +108,26 @@ def test_merging_cancels_opposite_neurons_on_one_ray():
     assert orbit_minimum(merge(doubled), x).max() < 1e-12 < orbit_minimum(doubled, x).min()
 
 
+def test_merged_neurons_leave_zero_neurons_behind():
+    """Two rays, and a neuron without weights in front; cosines along an axis are exact, so no tolerance is needed."""
+    a, W = torch.tensor([5.0, 1, 2, 4]).double(), torch.tensor([[0.0, 0], [2, 0], [6, 0], [0, 3]]).double()
+    net = merge(TwoLayer(a, W, ACTIVATIONS["relu"]), tolerance=0.0)
+    assert net.a.tolist() == [[0, 1 + 2 * 3, 0, 4]] and net.W.tolist() == [[[0, 0], [2, 0], [0, 0], [0, 3]]]
+
+
+def test_scales_have_the_precision_of_the_network():
+    net = random_network(7)
+    single, scales = TwoLayer(net.a.float(), net.W.float(), net.activation), torch.arange(1, 6, dtype=torch.float32)
+    torch.testing.assert_close(rescale(single, scales).W, single.W * scales[:, None], rtol=0, atol=0)
+    with pytest.raises(TypeError, match="^c: expected dtype torch.float32"):
+        rescale(single, scales.double())
+
+
 def test_bad_input():
     net = random_network(0)
-    with pytest.raises(ValueError, match="> 0"):
+    with pytest.raises(ValueError, match="^c: expected a positive number"):
         rescale(net, torch.tensor([1.0, 1, 1, 1, 0]).double())
-    with pytest.raises(ValueError, match="permutation"):
+    with pytest.raises(ValueError, match=r"^order must be a permutation of 0\.\.4$"):
         permute(net, torch.tensor([0, 0, 1, 2, 3]))
     with pytest.raises(ValueError, match="copies"):
         split(net, torch.tensor([1, 1, 0, 1, 1]))

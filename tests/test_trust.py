@@ -132,7 +132,8 @@ def test_lock_file_belongs_to_the_requirements():
     assert len(blocks) > 100 and all(re.match(r"\S+==", block) and "--hash=sha256:" in block for block in blocks[1:])
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements.lock", "requirements-browser.txt", "pyproject.toml", "Dockerfile", "Makefile"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements.lock", "requirements-browser.txt", "requirements-mutation.txt",
+                                  "pyproject.toml", "Dockerfile", "Makefile"])
 def test_installation_follows_the_users_own_index(name):
     text = (ROOT / name).read_text()
     assert not re.search(r"https?://|--(extra-)?index-url|--find-links|--trusted-host", text)

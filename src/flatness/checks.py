@@ -366,7 +366,8 @@ def _range(holds: Callable, text: str, said: str = "") -> Rule:
             return
         if not (holds(value).all() if isinstance(value, Tensor) else np.all(holds(np.asarray(value)))):
             several = "a number " if isinstance(value, numbers.Real) else "numbers "
-            raise ValueError(f"{name}: expected {said or several + text}, got {value}")
+            kind = NotFinite if _depth.inside and isinstance(value, Tensor) else ValueError  # inside, it was computed, not given
+            raise kind(f"{name}: expected {said or several + text}, got {value}")
     return rule
 
 

@@ -163,6 +163,8 @@ def _chunk_sizes(networks: MLPEnsemble, n: int, max_bytes: int | None) -> tuple[
 def output_factor(outputs: Tensor, loss: str) -> Tensor:
     """S^T with S S^T = Hessian of the loss in the outputs: shape (..., K, K) for outputs (..., K).
 
+    Raises ValueError for an unknown loss.
+
     >>> root = output_factor(torch.tensor([0.0, 0.0]), "cross_entropy")
     >>> root.T @ root
     tensor([[ 0.2500, -0.2500],

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import torch
 
-from flatness.checks import NotFinite, at_least, between, checked, inputs, integer_array, shape, whole
+from flatness.checks import NotFinite, above, at_least, between, both, checked, inputs, integer_array, shape, whole
 from flatness.two_layer import TwoLayer, trace_parts
 
 
@@ -27,7 +27,7 @@ def kappa(p: int) -> float:
     return (p + 1) * p ** (-p / (p + 1))
 
 
-@checked(c=shape("m", "M m"))
+@checked(c=both(shape("m", "M m"), above(0)))
 def rescale(net: TwoLayer, c: torch.Tensor) -> TwoLayer:
     """(a_j, w_j) -> (c_j^-p a_j, c_j w_j), c (m,) or (M, m), all > 0."""
     if not (torch.isfinite(c).all() and (c > 0).all()):
@@ -103,11 +103,10 @@ def merge(net: TwoLayer, tolerance: float = 1e-10) -> TwoLayer:
     same = (unit @ unit.mT >= 1 - tolerance) & (length > 0)[:, :, None] & (length > 0)[:, None, :]
     itself = torch.eye(net.width, dtype=torch.bool, device=net.W.device)
     same |= itself & (length > 0)[:, :, None]  # also where rounding says no
-    leader = same.to(torch.int8).argmax(-1)  # first neuron on the ray of j
+    leader = same.to(torch.int8).argmax(-1)  # first neuron on the ray of j; any for a zero neuron, whose mass is 0
     mass = net.a * length**net.activation.degree
-    total = torch.zeros_like(mass).scatter_add(1, leader, torch.where(length > 0, mass, 0))
+    total = torch.zeros_like(mass).scatter_add(1, leader, mass)
     first = leader == torch.arange(net.width, device=net.a.device)
-    first &= length > 0
     a = torch.where(first, total / torch.where(length > 0, length, 1) ** net.activation.degree, 0)
     return TwoLayer(a, torch.where(first[:, :, None], net.W, 0), net.activation)
 
