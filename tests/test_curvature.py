@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flatness import curvature
 from flatness.curvature import _chunk_sizes, hessian_trace, hutchinson_trace, mean_loss, output_factor
 from flatness.networks import MLPEnsemble
 from flatness.training import SGD, order_generators, train
@@ -118,6 +119,18 @@ def zeros(widths, count=1, **kwargs):
 ])
 def test_chunks_fill_the_memory_they_may_use(networks, n, max_bytes, networks_and_inputs):
     assert _chunk_sizes(networks, n, max_bytes) == networks_and_inputs
+
+
+def test_the_chunks_are_the_planned_ones(monkeypatch):
+    """Five networks with three inputs each, room for two networks at a time; then room for one input of one network."""
+    net, x = MLPEnsemble.from_seeds((5, 4, 3), range(5)), torch.stack([problem(seed, "square", n=3)[0] for seed in range(5)])
+    whole, shapes, blocks = hessian_trace(net, x), [], curvature._summed_blocks
+    monkeypatch.setattr(curvature, "_summed_blocks", lambda some, chunk, loss: (
+        shapes.append((len(some), *chunk.shape)), blocks(some, chunk, loss))[1])
+    for max_bytes, expected in [(2 * 3 * 96, [(2, 2, 3, 5)] * 2 + [(1, 1, 3, 5)]), (1, [(1, 1, 1, 5)] * 15)]:
+        shapes.clear()
+        torch.testing.assert_close(hessian_trace(net, x, max_bytes=max_bytes).total, whole.total, rtol=1e-13, atol=0)
+        assert shapes == expected
 
 
 def test_every_thread_has_a_cache_of_its_own(monkeypatch):

@@ -6,7 +6,17 @@ from math import comb
 import numpy as np
 import pytest
 
-from flatness.extension import NO_LABEL, _inclusion, _thin, count_labellings, estimate_labellings
+from flatness import refutations
+from flatness.certificates import Farkas, exact_farkas
+from flatness.extension import (
+    NO_LABEL,
+    _inclusion,
+    _log_depth,
+    _thin,
+    _Tree,
+    count_labellings,
+    estimate_labellings,
+)
 from flatness.feasibility import pair_verdicts
 from flatness.labelled_points import TrainingPolicyInfeasible
 
@@ -130,14 +140,129 @@ def test_partial_labellings_are_estimated_too():
 def test_thinning_is_unbiased_and_keeps_the_sure_ones():
     """Every node's weight has its old value as mean; the exact inclusion probabilities are met."""
     log_weight, appeal = np.log(np.array([8.0, 1.0, 1.0, 2.0])), np.array([0.0, 0.3, 0.0, -0.2])
-    total, rng, rounds = np.zeros(4), np.random.default_rng(0), 4000
+    total, times, rng, rounds = np.zeros(4), np.zeros(4), np.random.default_rng(0), 4000
     for _ in range(rounds):
         kept, weights = _thin(np.zeros(4, dtype=int), log_weight, appeal, 2, rng)
         assert 0 in kept and len(kept) == len(set(kept.tolist())) and 1 <= len(kept) <= 3
         np.add.at(total, kept, np.exp(weights))
+        times[kept] += 1
     chance = _inclusion(np.exp(log_weight + appeal), 2)
     error = np.exp(log_weight) * np.sqrt((1 / chance - 1) / rounds)
     assert (np.abs(total / rounds - np.exp(log_weight)) <= 4 * error + 1e-12).all()
+    assert (np.abs(times / rounds - chance) <= 4 * np.sqrt(chance * (1 - chance) / rounds)).all()
+
+
+class Fixed:
+    """A generator that leaves the order alone and draws one number."""
+
+    def __init__(self, draw):
+        self.permutation, self.random = lambda nodes: nodes, lambda: draw
+
+
+def test_a_sure_node_is_kept_where_the_sums_round_across_its_tick():
+    chance, draw = np.array([0.8574042765875693, 0.033585575305464355, 0.7296554464299441, 1.0, 0.3]), 0.3793547016770221
+    ticks = np.floor(np.append(0.0, np.cumsum(chance)) + draw)
+    assert (ticks[3], ticks[4]) == (2, 2)  # the fourth node would be passed over
+    score = chance / chance.sum()
+    population = chance.sum() / chance.max()
+    kept, weights = _thin(np.zeros(5, dtype=int), np.log(score), np.zeros(5), population, Fixed(draw))
+    assert 3 in kept and weights[kept == 3] == np.log(score[3])
+
+
+def test_probabilities_with_several_rounds_of_sure_nodes():
+    """Of three places one goes to 100, then one to 10, and the ones share the third."""
+    assert _inclusion(np.array([100.0, 10.0, 1.0, 1.0]), 3).tolist() == [1.0, 1.0, 0.5, 0.5]
+
+
+def test_weights_may_leave_the_range_of_numbers():
+    kept, weights = _thin(np.zeros(3, dtype=int), np.full(3, 2000.0), np.zeros(3), 1, np.random.default_rng(0))
+    assert len(kept) == 1 and np.isclose(weights[0], 2000 + np.log(3))
+
+
+def test_depth_is_the_smallest_normalised_margin_at_the_probes():
+    tree = _Tree(*problem(2, n=5, width=3, num_classes=4, k=4), partial=False)
+    prefixes, layers = np.empty((1, 0), dtype=int), tree.root[None]
+    for _ in range(3):
+        _, prefixes, layers = tree.children(prefixes, layers)
+    expected = [
+        min(
+            (layer[label] - layer[rival]) @ own / np.linalg.norm(layer)
+            for label, own in zip(prefix, tree.own, strict=False)
+            for rival in set(range(4)) - {label}
+        )
+        for prefix, layer in zip(prefixes, layers, strict=True)
+    ]
+    assert len(expected) > 4 and np.allclose(np.exp(_log_depth(tree, layers, prefixes)), expected, rtol=1e-12)
+
+
+def test_a_node_survives_in_proportion_to_its_depth_to_the_tilt():
+    """One point, one place: a run that kept class ``c`` estimates one over the probability of ``c``."""
+    case, tilt = problem(2, n=5, width=3, num_classes=4, k=1), 0.7
+    tree = _Tree(*case, partial=False)
+    _, prefixes, layers = tree.children(np.empty((1, 0), dtype=int), tree.root[None])
+    depth = np.exp(tilt * _log_depth(tree, layers, prefixes))
+    found = estimate_labellings(*case, runs=100, rng=np.random.default_rng(0), tilt=tilt).log_runs
+    assert np.unique(np.exp(-found).round(9)).tolist() == np.sort(depth / depth.sum()).round(9).tolist()
+
+
+def test_the_default_is_knuths_random_descent():
+    case = problem(6, k=3)
+    default = estimate_labellings(*case, runs=20, rng=np.random.default_rng(9)).log_runs
+    knuth = estimate_labellings(*case, runs=20, rng=np.random.default_rng(9), population=1, tilt=0.0).log_runs
+    assert (default == knuth).all() and len(set(default.round(9))) > 1
+
+
+def test_calls_are_the_children_that_no_layer_gave_away():
+    """Both classes are possible between two seen points, and the root's layer realises one of them."""
+    found = count_labellings([[0.0], [1.0]], [0, 1], [[0.3]], 2)
+    assert (found.total, found.calls) == (2, 1)
+    case = problem(4, k=3)
+    whole = estimate_labellings(*case, runs=2, rng=np.random.default_rng(0), population=10**4)
+    assert whole.calls == count_labellings(*case).calls
+
+
+def false_refutation(found):
+    """The same rows with one multiplier wrong."""
+    return found and Farkas(found.points, found.rivals, found.weights * np.linspace(1, 1.01, len(found.weights)))
+
+
+@pytest.mark.parametrize("change", [lambda found: None, false_refutation])
+@pytest.mark.parametrize("partial", [False, True])
+def test_without_a_certificate_a_labelling_is_undecided(monkeypatch, change, partial):
+    """Each consistent labelling is found all the same, and each of the others is reported where it leaves the tree."""
+    case = [[0.0], [1.0]], [0, 1], [[0.2], [0.5], [0.7]], 3
+    whole, tree = count_labellings(*case, partial=partial), _Tree(*case, partial=partial)
+    many_class, linear_program = refutations.many_class, refutations.linear_program
+    monkeypatch.setattr(refutations, "many_class", lambda *args: change(many_class(*args)))
+    monkeypatch.setattr(refutations, "linear_program", lambda *args: (np.zeros_like(tree.root), change(linear_program(*args)[1])))
+    prefixes, layers = np.empty((1, 0), dtype=int), tree.root[None]
+    refused = 0
+    for level in range(3):
+        refused += len(prefixes) * tree.possible[level].sum()
+        _, prefixes, layers = tree.children(prefixes, layers)
+        refused -= (prefixes[:, -1] != NO_LABEL).sum()
+        assert len(prefixes) == whole.levels[level + 1]
+    assert tree.undecided == refused > 0 and whole.undecided == 0
+
+
+def test_a_refutation_may_use_the_copy_that_stands_for_an_unlabelled_point():
+    """Class 0 at 0 and class 1 at 1 leave no 1 at -1; the second probe has no label."""
+    tree = _Tree([[0.0], [1.0]], [0, 1], [[0.5], [-1.0]], 2, partial=True)
+    own, labels = tree._own(np.array([[NO_LABEL]]), np.array([1]))
+    _, farkas = refutations.linear_program(tree.cone, own[0], labels[0])
+    first = tree.cone.order[0]
+    copied = Farkas(np.where(farkas.points == first, 2, farkas.points), farkas.rivals, farkas.weights)
+    assert first in farkas.points or 2 in farkas.points
+    for found in (farkas, copied):
+        assert tree._sound(found, labels[0], np.array([NO_LABEL]))
+        assert not tree._sound(false_refutation(found), labels[0], np.array([NO_LABEL]))
+
+
+def test_an_empty_training_policy_comes_with_its_refutation():
+    points, labels = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]]), np.array([0, 1, 0])
+    with pytest.raises(TrainingPolicyInfeasible) as caught:
+        count_labellings(points[:, :1], labels, [[0.5]], 2)
+    assert exact_farkas(caught.value.farkas, points, labels, 2) is not None
 
 
 def test_runs_repeat_with_their_generator():
@@ -149,6 +274,7 @@ def test_runs_repeat_with_their_generator():
 def test_too_many_labellings_and_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="more than limit = 10 labellings after 2 points"):
         count_labellings(np.zeros((1, 3)), [0], np.eye(3), 4, limit=10)
+    assert count_labellings(np.zeros((1, 3)), [0], np.eye(3)[:2], 4, limit=16).total == 16
     with pytest.raises(ValueError, match="runs: expected"):
         estimate_labellings(*problem(0), runs=1, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="population"):

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from flatness.certificates import certified_system, exact_farkas, exact_witness, farkas_residual, verify
-from flatness.feasibility import pair_verdicts, pair_verdicts_ensemble
+from flatness import feasibility, refutations
+from flatness.certificates import Farkas, certified_system, exact_farkas, exact_witness, farkas_residual, verify
+from flatness.feasibility import _ever_above, pair_verdicts, pair_verdicts_ensemble
 from flatness.labelled_points import TrainingPolicyInfeasible
+from flatness.policy_cone import PolicyCone
 
 CLEAR = 1e-6  # a linear program with default tolerances is believed beyond this margin
 
@@ -102,6 +104,82 @@ def test_every_refutation_is_exact_and_a_sample_of_witnesses():
     for probe, label in np.argwhere(found.verdict == 1)[::10]:
         system = certified_system(features, labels, probes, probe, label)
         assert exact_witness(found.witnesses[found.witness_of[probe, label]], *system)
+
+
+# What a step does when it finds nothing.
+IDLE = {
+    "rays": (PolicyCone, lambda cone, *_: np.empty((0, cone.num_classes, cone.d))),
+    "push": (PolicyCone, lambda cone, layers, *_: (np.zeros(len(layers), dtype=bool), layers)),
+    "two_class": (refutations, lambda *_: None),
+    "many_class": (refutations, lambda *_: None),
+    "linear_program": (refutations, lambda cone, *_: (np.zeros((cone.num_classes, cone.d)), None)),
+}
+
+
+@pytest.mark.parametrize(
+    ("idle", "used", "unused"),
+    [
+        ([], {"rays", "two classes", "Newton"}, {"HiGHS"}),
+        (["rays"], {"Newton"}, set()),
+        (["two_class"], {"many classes"}, {"two classes", "HiGHS"}),
+        (["two_class", "many_class"], {"HiGHS"}, {"two classes", "many classes"}),
+        (["rays", "push"], {"HiGHS"}, {"Newton"}),
+    ],
+)
+def test_each_step_can_do_the_work_of_those_before_it(monkeypatch, idle, used, unused):
+    """The verdicts and their certificates do not depend on the step that settles a pair, and every pair is counted once."""
+    features, labels, probes, num_classes = relu_problem(0, n=60, width=5, num_classes=5, q=20)
+    usual = pair_verdicts(features, labels, probes, num_classes)
+    for step in idle:
+        monkeypatch.setattr(IDLE[step][0], step, IDLE[step][1])
+    found = pair_verdicts(features, labels, probes, num_classes)
+    assert (found.verdict == usual.verdict).all() and found.undecided == 0
+    assert verify(found, features, labels, probes).failed == 0
+    assert used <= set(found.settled) <= {"rays", "two classes", "Newton", "many classes", "HiGHS"} - unused
+    assert sum(found.settled.values()) == found.verdict.size and min(found.settled.values()) > 0
+    assert ((found.witness_of >= 0) == (found.verdict == 1)).all() and found.witness_of.min() == -1
+    assert ((found.refutation_of >= 0) == (found.verdict == 0)).all() and found.refutation_of.min() == -1
+    assert set(range(len(found.witnesses))) == set(found.witness_of[found.witness_of >= 0].tolist())
+
+
+@pytest.mark.parametrize("answer", ["none", "wrong"])
+def test_what_has_no_certificate_is_undecided(monkeypatch, answer):
+    """Without refutations, or with a wrong multiplier in each, the infeasible pairs are undecided and count as neither."""
+    features, labels, probes, num_classes = relu_problem(0, n=60, width=5, num_classes=5, q=20)
+    usual = pair_verdicts(features, labels, probes, num_classes)
+
+    def wrong(farkas):
+        return farkas and Farkas(farkas.points, farkas.rivals, farkas.weights * np.linspace(1, 1.01, len(farkas.weights)))
+
+    two_class, many_class, linear_program = refutations.two_class, refutations.many_class, refutations.linear_program
+    changed = {
+        "two_class": lambda *args: wrong(two_class(*args)),
+        "many_class": lambda *args: wrong(many_class(*args)),
+        "linear_program": lambda *args: (linear_program(*args)[0], wrong(linear_program(*args)[1])),
+    }
+    for step in changed:
+        monkeypatch.setattr(refutations, step, IDLE[step][1] if answer == "none" else changed[step])
+    found = pair_verdicts(features, labels, probes, num_classes)
+    assert (found.verdict == np.where(usual.verdict == 0, -1, usual.verdict)).all()
+    assert found.undecided == (usual.verdict == 0).sum() and found.pair_proxy == usual.pair_proxy
+    assert found.refutations == () and (found.refutation_of == -1).all()
+    assert sum(found.settled.values()) == usual.pair_proxy
+
+
+def test_chunks_do_not_matter(monkeypatch):
+    features, labels, probes, num_classes = relu_problem(0, n=60, width=5, num_classes=5, q=20)
+    usual = pair_verdicts(features, labels, probes, num_classes)
+    monkeypatch.setattr(feasibility, "CHUNK", 1)
+    one_by_one = pair_verdicts(features, labels, probes, num_classes)
+    assert (one_by_one.verdict == usual.verdict).all() and "Newton" in one_by_one.settled
+
+
+def test_ever_above_is_true_where_some_layer_says_so():
+    layers, probes = np.random.default_rng(0).standard_normal((3, 4, 2)), np.random.default_rng(1).standard_normal((5, 2))
+    expected = [
+        [[any(layer[c] @ p > layer[a] @ p for layer in layers) for a in range(4)] for c in range(4)] for p in probes
+    ]
+    assert _ever_above(layers, probes).tolist() == expected
 
 
 def test_line():
@@ -232,7 +310,8 @@ def test_bad_ensemble_input_is_named():
 
 
 def test_no_probes_is_no_pairs():
-    assert pair_verdicts([[0.0], [1.0]], [0, 1], np.empty((0, 1)), 2).pair_proxy == 0
+    found = pair_verdicts([[0.0], [1.0]], [0, 1], np.empty((0, 1)), 2)
+    assert found.pair_proxy == 0 and found.witnesses.shape == (0, 2, 2) and found.settled == {}
 
 
 def test_an_empty_policy_of_a_large_network_comes_with_its_refutation():
