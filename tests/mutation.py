@@ -3,7 +3,8 @@
     python tests/mutation.py curvature symmetry     mutate these modules, run their tests, write tests/mutants.json
 
 mutmut makes the mutants and runs them in a copy under _build/mutants/<module>; `mutmut browse` there shows each one. It
-leaves alone what is outside functions and in decorated ones (constants, properties). A survivor has a class, and a reason
+leaves alone what is outside functions and in decorated ones (constants, properties); the decorator that checks arguments is
+written below the function in the copy, so that it does not count as one. A survivor has a class, and a reason
 that people write into tests/mutants.json and the next run keeps: `equivalent` (nothing to notice), `performance` (the same
 values, slower or with more memory), `message` (the text of an error), `missed` (a test could notice).
 """
@@ -49,11 +50,31 @@ def prepare(module: str) -> Path:
     shutil.rmtree(place, ignore_errors=True)
     for folder in ("src", "tests"):
         shutil.copytree(ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    path = place / "src" / "flatness" / f"{module}.py"
+    path.write_text(checked_below(path.read_text()))
     table = {"source_paths": ["src"], "only_mutate": [f"src/flatness/{module}.py"], "use_git_change_detection": False,
              "pytest_add_cli_args_test_selection": files_of(module), "timeout_multiplier": 5.0, "timeout_constant": 2.0}
     settings = "\n".join(f"{key} = {json.dumps(value)}" for key, value in table.items())
     (place / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + f"\n[tool.mutmut]\n{settings}\n")
     return place
+
+
+def checked_below(text: str) -> str:
+    """The module with every `@checked(...)` above a function f turned into `f = checked(...)(f)` on the empty line below it."""
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.FunctionDef) or not node.decorator_list:
+            continue
+        if not all(isinstance(call, ast.Call) and getattr(call.func, "id", "") == "checked" for call in node.decorator_list):
+            continue
+        first = node.decorator_list[0].lineno - 1
+        call = " ".join(line.strip() for line in lines[first:node.lineno - 1]).removeprefix("@")
+        lines[first:node.lineno - 1] = [""] * (node.lineno - 1 - first)
+        if node.end_lineno == len(lines):
+            lines.append("")
+        assert not lines[node.end_lineno].strip(), f"no empty line below {node.name}"
+        lines[node.end_lineno] = f"{' ' * node.col_offset}{node.name} = {call}({node.name})"
+    return "\n".join(lines) + "\n"
 
 
 def run(place: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from mutation import CLASSES, RECORD, ROOT, survivor, with_reasons
+from mutation import CLASSES, RECORD, ROOT, checked_below, survivor, with_reasons
 
 MODULES = json.loads(RECORD.read_text())
 
@@ -55,3 +55,35 @@ def test_reasons_stay_with_their_change():
     moved = change | {"line": "a.py:7"}
     found = with_reasons({"survivors": [dict(moved), dict(moved), moved | {"mutated": "x < 2"}]}, former)["survivors"]
     assert [new["reason"] for new in found] == ["x is odd", None, None] and found[0]["line"] == "a.py:7"
+
+
+CHECKED = """from flatness.checks import above, checked
+
+
+@checked(x=above(0),
+         y=above(1))
+def ratio(x: float, y: float) -> float:
+    return x / y
+
+
+class Box:
+    @checked()
+    def side(self, x: float) -> float:
+        return x
+
+    @property
+    def one(self):
+        return 1
+"""
+
+
+def test_argument_checks_move_below_their_function_and_still_check():
+    moved = checked_below(CHECKED)
+    assert len(moved.splitlines()) == len(CHECKED.splitlines()) and "@checked" not in moved and "@property" in moved
+    namespace = {}
+    exec(moved, namespace)
+    assert namespace["ratio"](6.0, 2.0) == 3 and namespace["Box"]().one == 1
+    with pytest.raises(ValueError, match="^y: expected"):
+        namespace["ratio"](6.0, 0.5)
+    with pytest.raises(TypeError, match="^x: expected a number"):
+        namespace["Box"]().side("long")
