@@ -67,7 +67,19 @@ def _bare_code(path: Path) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
             node.body = body[1:]
-    return ast.dump(tree)
+    return _written_out(tree)
+
+
+def _written_out(node: object) -> str:
+    """A syntax tree as text, the same in every version of Python: what ``ast.dump`` writes in 3.11, newer fields left out if empty."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_written_out, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [(name, getattr(node, name)) for name in node._fields]
+    shown = [f"{name}={_written_out(value)}" for name, value in fields
+             if not (value is None and getattr(type(node), name, ...) is None) and not (name == "type_params" and value == [])]
+    return f"{type(node).__name__}({', '.join(shown)})"
 
 
 def _module_path(name: str) -> Path | None:

@@ -135,6 +135,16 @@ def test_fingerprint_sees_code_but_not_docstrings(tmp_path, monkeypatch):
     assert prints[0] == prints[1] != prints[2]
 
 
+def test_fingerprint_is_the_same_in_every_version_of_python(tmp_path):
+    """From 3.12 on functions have type parameters, and from 3.13 on ``ast.dump`` leaves out empty lists."""
+    module = tmp_path / "mod.py"
+    module.write_text('def f(x, *, y=None):\n    """Doc."""\n    return f"{x:.2f}"\n')
+    assert execute._bare_code(module) == (
+        "Module(body=[FunctionDef(name='f', args=arguments(posonlyargs=[], args=[arg(arg='x')], kwonlyargs=[arg(arg='y')], "
+        "kw_defaults=[Constant(value=None)], defaults=[]), body=[Return(value=JoinedStr(values=[FormattedValue(value=Name(id='x', "
+        "ctx=Load()), conversion=-1, format_spec=JoinedStr(values=[Constant(value='.2f')]))]))], decorator_list=[])], type_ignores=[])")
+
+
 def test_modules_used_follows_imports():
     used = execute.modules_used("from flatness.experiments import pair_proxy")
     assert {"flatness.experiments.pair_proxy", "flatness.feasibility", "flatness.certificates", "flatness.images"} <= set(used)

@@ -1,0 +1,127 @@
+"""What the regression test says about a chapter: after nbval's report, a sentence for every cell that failed."""
+
+import ast
+import re
+
+import pytest
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+HEADING = re.compile(r"^#{1,6} +(.+?)\s*$", re.MULTILINE)
+FENCED = re.compile(r"^(`{3,}|:{3,}).*?^\1\s*$", re.MULTILINE | re.DOTALL)
+
+
+def headings(cells):
+    """Headings of the text cells, from the chapter's title on."""
+    return [title for cell in cells if cell.cell_type == "markdown" for title in HEADING.findall(FENCED.sub("", cell.source))]
+
+
+def shortened(text, length=200):
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[:length - 3] + "..."
+
+
+def what_the_cell_is(source):
+    """Its first comment, or its first assertion, or its first line."""
+    comments = re.findall(r"^\s*# *(.+)$", source, re.MULTILINE)
+    asserted = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
+    return shortened(comments[0] if comments else ast.get_source_segment(source, asserted[0]) if asserted else source.split("\n")[0], 100)
+
+
+def statement_at(source, line):
+    """Source of the innermost statement of a cell that has this line."""
+    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt) and node.lineno <= line <= node.end_lineno]
+    return ast.get_source_segment(source, max(found, key=lambda node: (node.lineno, -node.end_lineno))) if found else source
+
+
+def about_error(source, error):
+    """What an exception in the cell means; the line is that of the cell's own frame, the outermost one."""
+    traceback = COLOUR.sub("", "\n".join(error["traceback"]))
+    lines = re.search(r"Cell In\[\d+\], line (\d+)", traceback)
+    statement = statement_at(source, int(lines[1])) if lines else source.strip().split("\n")[0]
+    message = COLOUR.sub("", error["evalue"])
+    if error["ename"] == "AssertionError" and statement.startswith("assert"):
+        return f"the claim `{shortened(statement)}` does not hold" + (f": {shortened(message)}" if message else "")
+    return f"`{shortened(statement)}` raised {error['ename']}: {shortened(message)}"
+
+
+def texts(outputs):
+    """What the outputs show, by kind: stdout, text/plain, ..."""
+    found = {}
+    for output in outputs:
+        data = {output["name"]: output["text"]} if output["output_type"] == "stream" else output.get("data", {})
+        for kind, text in data.items():
+            found[kind] = found.get(kind, "") + (text if isinstance(text, str) else str(text))
+    return found
+
+
+def about_difference(page, now):
+    """The first thing that two lists of outputs show differently, plain text before other kinds."""
+    page, now = texts(page), texts(now)
+    plain = {"stdout": 0, "text/plain": 1, "stderr": 2}
+    for kind in sorted(page.keys() | now.keys(), key=lambda kind: (plain.get(kind, 3), kind)):
+        if kind not in page:
+            return f"{'a warning' if kind == 'stderr' else f'output of kind {kind}'} that the page does not have: {shortened(now[kind])}"
+        if kind not in now:
+            return f"no output of kind {kind}, where the page has {shortened(page[kind], 100)}"
+        if page[kind] != now[kind] and not kind.startswith(("image/png", "image/jpeg")):
+            expected, got = page[kind].splitlines(), now[kind].splitlines()
+            for line, (old, new) in enumerate(zip(expected, got), start=1):
+                if old != new:
+                    return f"line {line} of the output differs\n      the page shows  {shortened(old)}\n      now it is       {shortened(new)}"
+            return f"{len(got)} line(s) of output, where the page shows {len(expected)}"
+    return "the output differs"
+
+
+def account(item, error):
+    """Where the failed cell stands and what is wrong with it."""
+    cells, now = item.parent.nb.cells, item.test_outputs or []
+    here = next(index for index, cell in enumerate(cells) if cell is item.cell)
+    raised = [output for output in now if output["output_type"] == "error"]
+    if raised:
+        problem = about_error(item.cell.source, raised[-1])
+    elif str(error) == "Cell outputs differ":
+        problem = about_difference(item.cell.outputs, now)
+    else:
+        problem = shortened(str(error))
+    follows = bool(raised) and raised[-1]["ename"] == "NameError"
+    above = headings(cells[:here])
+    return {"chapter": item.path.stem, "title": (headings(cells) or [item.path.stem])[0], "section": above[-1] if above[1:] else "",
+            "cell": item.cell_num, "is": what_the_cell_is(item.cell.source), "problem": problem, "follows": follows}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.failed and report.when == "call" and hasattr(item, "cell_num"):
+        report.user_properties.append(("failed cell", account(item, call.excinfo.value)))
+    return report
+
+
+def sentences(accounts):
+    """The accounts of one chapter as lines of text; cells that only miss a name from a failed cell before them are counted."""
+    first, missing = accounts[0], [one for one in accounts[1:] if one["follows"]]
+    yield f"{first['title']} (book/{first['chapter']}.md)"
+    for one in accounts:
+        if one not in missing:
+            place = f'under "{one["section"]}"' if one["section"] else "before the first section"
+            yield f"  Cell {one['cell']}, {place}, {one['is']!r}:"
+            yield f"    {one['problem']}"
+    if missing:
+        yield f"  {len(missing)} more failed for want of a name that an earlier cell should have defined: {', '.join(str(one['cell']) for one in missing)}"
+    yield f"  Again, this chapter only:  make test CHAPTER={first['chapter']}"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter):
+    result = yield
+    chapters = {}
+    for report in terminalreporter.stats.get("failed", []):
+        for name, value in getattr(report, "user_properties", []):
+            if name == "failed cell":
+                chapters.setdefault(value["chapter"], []).append(value)
+    if chapters:
+        terminalreporter.section("what failed in the chapters")
+        for chapter in sorted(chapters):
+            for line in sentences(sorted(chapters[chapter], key=lambda one: one["cell"])):
+                terminalreporter.write_line(line)
+    return result
