@@ -5,9 +5,14 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # CHAPTER=b6 restricts `make test` and `make execute` to chapters whose name starts with b6.
 CHAPTER ?=
+CHOSEN  := $(basename $(notdir $(wildcard book/$(CHAPTER)*.md)))
 JOBS    ?= 2
 # MODULE=curvature restricts `make mutants` to that module.
 MODULE  ?= curvature symmetry feasibility extension
+
+ifeq ($(CHOSEN),)
+$(error no chapter starts with "$(CHAPTER)"; the book has $(basename $(notdir $(wildcard book/*.md))))
+endif
 
 # Worker processes share the cores, so each computes with one thread; results do not depend on it.
 export OMP_NUM_THREADS ?= 1
@@ -38,7 +43,7 @@ $(READY): requirements.txt pyproject.toml
 	@touch $@
 
 execute: $(READY)
-	@$(BIN)/python book/execute.py --jobs $(JOBS) $(if $(CHAPTER),$(basename $(notdir $(wildcard book/$(CHAPTER)*.md))))
+	@$(BIN)/python book/execute.py --jobs $(JOBS) $(if $(CHAPTER),$(CHOSEN))
 
 book:
 	@start=$$(date +%s); $(MAKE) --no-print-directory execute && \
@@ -47,10 +52,12 @@ book:
 	echo "== the book is at $(CURDIR)/_build/html/index.html ($$(( $$(date +%s) - start )) s)"
 
 test: $(READY)
+	@for name in $(if $(CHAPTER),$(CHOSEN)); do test -f book/$$name.ipynb || \
+	    { echo "book/$$name.md has not been executed yet: make execute CHAPTER=$$name" >&2; exit 1; }; done
 	@start=$$(date +%s); \
 	echo "== $(if $(CHAPTER),chapters $(CHAPTER)*: every cell re-executed and compared,unit tests, doctests, and every cell of every chapter re-executed and compared)" && \
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 900 \
-	    $(if $(CHAPTER),$(wildcard book/$(CHAPTER)*.ipynb),tests src book) && \
+	    $(if $(CHAPTER),$(CHOSEN:%=book/%.ipynb),tests src book) && \
 	echo "== all passed ($$(( $$(date +%s) - start )) s)"
 
 $(VENV)/.browser: $(READY) requirements-browser.txt

@@ -12,7 +12,8 @@ FENCED = re.compile(r"^(`{3,}|:{3,}).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 
 def headings(cells):
     """Headings of the text cells, from the chapter's title on."""
-    return [title for cell in cells if cell.cell_type == "markdown" for title in HEADING.findall(FENCED.sub("", cell.source))]
+    prose = [FENCED.sub("", cell.source) for cell in cells if cell.cell_type == "markdown"]
+    return [title for text in prose for title in HEADING.findall(text)]
 
 
 def shortened(text, length=200):
@@ -23,14 +24,17 @@ def shortened(text, length=200):
 def what_the_cell_is(source):
     """Its first comment, or its first assertion, or its first line."""
     comments = re.findall(r"^\s*# *(.+)$", source, re.MULTILINE)
-    asserted = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
-    return shortened(comments[0] if comments else ast.get_source_segment(source, asserted[0]) if asserted else source.split("\n")[0], 100)
+    claims = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
+    asserted = [ast.get_source_segment(source, node) for node in claims]
+    return shortened((comments or asserted or source.splitlines())[0], 100)
 
 
 def statement_at(source, line):
     """Source of the innermost statement of a cell that has this line."""
-    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt) and node.lineno <= line <= node.end_lineno]
-    return ast.get_source_segment(source, max(found, key=lambda node: (node.lineno, -node.end_lineno))) if found else source
+    statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+    around = [node for node in statements if node.lineno <= line <= node.end_lineno]
+    innermost = max(around, key=lambda node: (node.lineno, -node.end_lineno), default=None)
+    return ast.get_source_segment(source, innermost) if innermost else source
 
 
 def about_error(source, error):
@@ -60,14 +64,16 @@ def about_difference(page, now):
     plain = {"stdout": 0, "text/plain": 1, "stderr": 2}
     for kind in sorted(page.keys() | now.keys(), key=lambda kind: (plain.get(kind, 3), kind)):
         if kind not in page:
-            return f"{'a warning' if kind == 'stderr' else f'output of kind {kind}'} that the page does not have: {shortened(now[kind])}"
+            what = "a warning" if kind == "stderr" else f"output of kind {kind}"
+            return f"{what} that the page does not have: {shortened(now[kind])}"
         if kind not in now:
             return f"no output of kind {kind}, where the page has {shortened(page[kind], 100)}"
         if page[kind] != now[kind] and not kind.startswith(("image/png", "image/jpeg")):
             expected, got = page[kind].splitlines(), now[kind].splitlines()
             for line, (old, new) in enumerate(zip(expected, got), start=1):
                 if old != new:
-                    return f"line {line} of the output differs\n      the page shows  {shortened(old)}\n      now it is       {shortened(new)}"
+                    return (f"line {line} of the output differs\n      the page shows  {shortened(old)}\n"
+                            f"      now it is       {shortened(new)}")
             return f"{len(got)} line(s) of output, where the page shows {len(expected)}"
     return "the output differs"
 
@@ -85,8 +91,9 @@ def account(item, error):
         problem = shortened(str(error))
     follows = bool(raised) and raised[-1]["ename"] == "NameError"
     above = headings(cells[:here])
-    return {"chapter": item.path.stem, "title": (headings(cells) or [item.path.stem])[0], "section": above[-1] if above[1:] else "",
-            "cell": item.cell_num, "is": what_the_cell_is(item.cell.source), "problem": problem, "follows": follows}
+    return {"chapter": item.path.stem, "title": (headings(cells) or [item.path.stem])[0], "cell": item.cell_num,
+            "section": above[-1] if above[1:] else "", "is": what_the_cell_is(item.cell.source), "problem": problem,
+            "follows": follows}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -98,7 +105,7 @@ def pytest_runtest_makereport(item, call):
 
 
 def sentences(accounts):
-    """The accounts of one chapter as lines of text; cells that only miss a name from a failed cell before them are counted."""
+    """The accounts of one chapter as lines of text; cells that only miss a name from a failed one are counted."""
     first, missing = accounts[0], [one for one in accounts[1:] if one["follows"]]
     yield f"{first['title']} (book/{first['chapter']}.md)"
     for one in accounts:
@@ -107,7 +114,8 @@ def sentences(accounts):
             yield f"  Cell {one['cell']}, {place}, {one['is']!r}:"
             yield f"    {one['problem']}"
     if missing:
-        yield f"  {len(missing)} more failed for want of a name that an earlier cell should have defined: {', '.join(str(one['cell']) for one in missing)}"
+        numbers = ", ".join(str(one["cell"]) for one in missing)
+        yield f"  {len(missing)} more failed for want of a name that an earlier cell should have defined: {numbers}"
     yield f"  Again, this chapter only:  make test CHAPTER={first['chapter']}"
 
 
