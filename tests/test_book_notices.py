@@ -33,8 +33,8 @@ else:
 # chapter, module, what is written there, what a slip of the pen would make of it, cell that must notice
 MUTANTS = [
     ("a3_trace", "two_layer", "net.a.square() * slopes", "net.a.abs() * slopes"),
-    ("a3_trace", "curvature", "p.sqrt()[..., None] * (identity - p[..., None, :])", "p.sqrt()[..., None] * identity"),
-    ("a3_trace", "curvature", "factor *= slope[:, :, None]", "pass"),
+    ("a3_trace", "curvature", "q = others.scatter_(-1, c, -rest)", "q = others"),
+    ("a3_trace", "curvature", "gram = (slope @ pairs.mT)", "gram = (torch.ones_like(slope) @ pairs.mT)"),
     ("b6_pair_proxy", "feasibility", "winners = (layers @ self.probes.T).argmax(1)", "winners = (layers @ self.probes.T).argmin(1)"),
     ("b6_pair_proxy", "feasibility", "self.verdict[probe, label] = INFEASIBLE", "self.verdict[probe, label] = FEASIBLE"),
     ("a4_symmetry", "symmetry", "return kappa(p) * A ** (1 / (p + 1)) * B ** (p / (p + 1))",
