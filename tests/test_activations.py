@@ -2,12 +2,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from two_layer_cases import REFERENCE
 
 from flatness.activations import ABS, ACTIVATIONS, LEAKY_RELU, RELU, RELU3, SQUARE, Activation, from_function
 
-REFERENCE = {"relu": torch.relu, "leaky_relu": lambda z: torch.where(z > 0, z, 0.1 * z), "abs": torch.abs,
-             "relu2": lambda z: torch.relu(z) ** 2, "square": torch.square, "relu3": lambda z: torch.relu(z) ** 3}
 Z = torch.linspace(-3, 3, 61, dtype=torch.float64)
+
+
+def test_every_activation_is_written_down_a_second_time():
+    missing, named = sorted(ACTIVATIONS.keys() - REFERENCE.keys()), [act.name for act in ACTIVATIONS.values()]
+    assert not missing, f"add to REFERENCE in tests/two_layer_cases.py: {', '.join(missing)}"
+    assert named == list(ACTIVATIONS)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

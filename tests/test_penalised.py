@@ -2,7 +2,7 @@ import pytest
 import torch
 from two_layer_cases import random_inputs, random_network
 
-from flatness.activations import ACTIVATIONS
+from flatness.activations import ACTIVATIONS, Activation
 from flatness.penalised import PENALTIES, Schedule, minimise_penalised, penalised_gradient
 from flatness.symmetry import kappa, orbit_minimum
 from flatness.two_layer import half_mse, trace
@@ -23,17 +23,20 @@ def slow_value(a, W, x, y, act, lam, tau, penalty):
     return loss + lam * share.sum(-1)
 
 
-@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+SLOPES_NOT_IN_BINARY = [Activation("leaky_square", 2, 1.0, -0.3), Activation("two_cubes", 3, 0.7, 2.1)]
+
+
+@pytest.mark.parametrize("activation", [*ACTIVATIONS.values(), *SLOPES_NOT_IN_BINARY], ids=lambda activation: activation.name)
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_value_and_gradient_against_autograd(name, penalty):
-    net, x = random_network(0, name), random_inputs(0)
+def test_value_and_gradient_against_autograd(activation, penalty):
+    net, x = random_network(0, activation), random_inputs(0)
     y, a, W = x[..., 0], net.a.clone().requires_grad_(), net.W.clone().requires_grad_()
     value = slow_value(a, W, x, y, net.activation, 0.3, 0.4, penalty)
     grad_a, grad_W = torch.autograd.grad(value.sum(), (a, W))
     found = penalised_gradient(net.a, net.W, x, y, net.activation, 0.3, 0.4, penalty)
-    torch.testing.assert_close(found[0], value.detach(), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(found[1], grad_a, rtol=1e-8, atol=1e-8)
-    torch.testing.assert_close(found[2], grad_W, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(found[0], value.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found[1], grad_a, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(found[2], grad_W, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))

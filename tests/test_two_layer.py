@@ -1,6 +1,6 @@
 import pytest
 import torch
-from two_layer_cases import random_inputs, random_network
+from two_layer_cases import REFERENCE, random_inputs, random_network
 
 from flatness.activations import ABS, ACTIVATIONS, RELU
 from flatness.two_layer import TwoLayer, as_data, at_kink, concatenate, half_mse, stack, trace, trace_parts
@@ -21,9 +21,7 @@ def hessian_trace(net, x, y, i):
     def loss(theta):
         a, W = theta[:m], theta[m:].reshape(m, d)
         z = x[i] @ W.T
-        features = {"relu": torch.relu, "leaky_relu": lambda z: torch.nn.functional.leaky_relu(z, 0.1),
-                    "abs": torch.abs, "relu2": lambda z: torch.relu(z) ** 2, "square": torch.square,
-                    "relu3": lambda z: torch.relu(z) ** 3}[net.activation.name](z)
+        features = REFERENCE[net.activation.name](z)
         return 0.5 * (features @ a - y[i]).square().mean()
 
     theta = torch.cat([net.a[i], net.W[i].flatten()])

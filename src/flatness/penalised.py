@@ -106,7 +106,7 @@ def _mean_squared_slope(z, slope, x, weights, W, activation, width):
     gradient in w_j (M, m, d); None where s'^2 is constant (|z|)."""
     n, p, low, high = x.shape[-2], activation.degree, activation.minus**2, activation.plus**2
     if p > 1:
-        side = torch.where(z > 0, activation.plus, activation.minus).to(z.dtype)
+        side = torch.where(z > 0, z.new_tensor(activation.plus), z.new_tensor(activation.minus))
         second = side * (p * (p - 1)) * (z.abs() ** (p - 2) if p > 2 else 1.0)
         return (slope.square().mT @ weights)[..., 0] / n, (slope * second).mT @ (weights * x) * (2 / n)
     if low == high:

@@ -80,7 +80,7 @@ def smallest_activity(x: torch.Tensor, activation: Activation, generator: torch.
 
     def smooth(z, tau):
         if p > 1:  # s'(z)^2 = p^2 s(±1)^2 |z|^{2p-2}
-            side = torch.where(z > 0, high, low).to(z.dtype) * p * p * weights
+            side = torch.where(z > 0, z.new_tensor(high), z.new_tensor(low)) * p * p * weights
             return side * z.abs() ** (2 * p - 2), side * (2 * p - 2) * z.abs() ** (2 * p - 3) * z.sign()
         if low == high:
             return (weights * high).expand_as(z), None
