@@ -116,6 +116,7 @@ def finite_trace(networks: MLPEnsemble, x: Tensor) -> Tensor:
     return trace.where(trace.isfinite(), torch.nan)
 
 
+@checked(overflow=False, right=any_dtype)
 def ensemble_agreement(right: Tensor) -> Tensor:
     """For each network, the mean over its errors of the fraction of the other networks that are right there, shape (M,).
 
