@@ -28,15 +28,17 @@ FIGURE = "draws what chapters computed"
 FILES = "files and their damages: tested in test_fetch, test_idx, test_records, test_experiments_runner"
 
 MODULES = {  # whole modules
-    "flatness.checks": "what is tried here", "flatness.figures": FIGURE, "flatness.sources": NETWORK, "flatness.abstracts": "data",
+    **{f"flatness.{name}": "what is tried here" for name in ("arguments", "checks", "rules")},
+    "flatness.figures": FIGURE, "flatness.sources": NETWORK, "flatness.abstracts": "data",
     "flatness.published": "data", **{f"flatness.experiments.{name}": UNITS for name in (
         "factorial", "full_extension", "head_to_head", "noise_divergence", "part1", "probe_sets", "region_selection", "registry", "splits")},
-    **{f"flatness.experiments.{name}": SUMMARY for name in ("confounds", "part1_summary", "vanishing_summary")}}
+    **{f"flatness.experiments.{name}": SUMMARY for name in ("confounds", "part1_summary", "vanishing_correlations", "vanishing_summary")}}
 
 EXEMPT = {
+    "comparisons.shown": SUMMARY,
     **{name: RESULT for name in (
         "adversary.Adversary", "balancing.OrbitMinimum", "bounds.Certificate", "certificates.Check", "certificates.Farkas",
-        "claims.Finding", "claims.Claim", "curvature.BlockTrace", "curvature.TraceEstimate", "experiments.verify.Comparison",
+        "claims.Finding", "claims.Claim", "comparisons.Estimate", "curvature.BlockTrace", "curvature.TraceEstimate", "experiments.verify.Comparison",
         "extension.Count", "extension.Estimate", "feasibility.PairVerdicts", "feasibility.EnsembleVerdicts", "flattest.Flattest",
         "images.Points", "images.Split", "images.Pool", "language.Language", "measures.Measure", "measures.Subject", "pacbayes.GaussianBound",
         "point_demands.Estimate", "point_demands.DemandModel", "pooling.Pooled", "population.PopulationLoss", "ranks.RankCorrelation",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from bad_inputs import Case, defects
 
-from flatness import claims, embed, fetch, idx, images, playground, pooling, processes, ranks, records
+from flatness import claims, comparisons, embed, fetch, idx, images, playground, pooling, processes, ranks, records
 from flatness.experiments import pair_proxy, scheduling, vanishing, verify
 from flatness.records import RecordError
 
@@ -44,6 +44,12 @@ CASES = [
     Case(lambda values, outcome, **kw: ranks.max_rho_test({"a": values}, outcome, **kw), call(values=X, outcome=Y, seed=0, permutations=50),
          "ranks.max_rho_test", named={"values": "x", "outcome": "y"}),
     Case(lambda p_values: ranks.holm(dict(zip("abc", p_values))), call(p_values=[0.01, 0.04, 0.03]), "ranks.holm"),
+    Case(comparisons.welch, call(small=X, large=Y)),
+    Case(lambda mean, sd, size, signs: comparisons.welch_from_summaries([(mean, sd, size), (2.0, 1.0, 4)], signs),
+         call(mean=1.0, sd=0.5, size=5, signs=(-1, 1)), "comparisons.welch_from_summaries",
+         named={"mean": "groups", "sd": "groups", "size": "groups"}),
+    Case(comparisons.verdict, call(ours=comparisons.Estimate(1, 0.5, 1.5), theirs=comparisons.Estimate(2, 1, 3),
+                                   difference=comparisons.Estimate(-1, -2, 0))),
     Case(pooling.pooled_rho, call(rhos=[0.3, 0.2, 0.4], n=20, given=1, confidence=0.9)),
     Case(lambda values: pooling.rank_regression(table(values), "outcome", ["measure"], ["group"]), call(values=[1.0, 2.0, 4.0, 3.0, 5.0]),
          "pooling.rank_regression", named={"values": "table|rows|group"},

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from flatness import published, ranks
+from flatness import comparisons, published, ranks
+from flatness.experiments import vanishing
+from flatness.experiments import vanishing_correlations as vc
 from flatness.experiments import vanishing_summary as vs
 
 
@@ -80,10 +82,10 @@ def test_separated_groups_correlate_without_any_relation_inside():
     found = []
     for seed in range(40):
         table = table_like_the_paper((6000,), seed=seed)
-        found.append(vs.pooled(table, 6000, "trace").value if seed < 3 else ranks.spearman_rho(
+        found.append(vc.pooled(table, 6000, "trace").value if seed < 3 else ranks.spearman_rho(
             table["trace"], table["test_accuracy"]))
-    assert np.mean(found) == pytest.approx(-vs.separation(25), abs=0.02)
-    inside = vs.within(table, 6000, "trace")
+    assert np.mean(found) == pytest.approx(-vc.separation(25), abs=0.02)
+    inside = vc.within(table, 6000, "trace")
     assert inside.holds(0) and inside.high - inside.low < 0.7
     columns = (vs.split(table, 6000, column) for column in ("trace", "test_accuracy"))
     halves = [ranks.spearman_rho(*pair) for pair in zip(*columns)]
@@ -96,15 +98,15 @@ def test_inside_the_regimes_given_the_loss():
     loss = np.where(table["regime"] == "small", 0.02, 0.01) * np.exp(0.1 * rng.normal(size=len(table)))
     table = table.assign(train_loss=loss, trace=1000 * loss * np.exp(0.05 * rng.normal(size=len(table))),
                          test_accuracy=0.9 - np.log(loss) + 0.1 * rng.normal(size=len(table)))
-    row = vs.trace_and_loss(table).loc[6000]
+    row = vc.trace_and_loss(table).loc[6000]
     assert row["trace, accuracy"].high < -0.4 and row["loss, accuracy"].high < -0.5 and row["trace, loss"].low > 0.8
     assert row["trace, accuracy | loss"].holds(0) and row["loss, accuracy | trace"].high < -0.1
-    assert vs.p_value(row["trace, accuracy"]) < 1e-6 < 0.05 < vs.p_value(row["trace, accuracy | loss"])
+    assert vc.p_value(row["trace, accuracy"]) < 1e-6 < 0.05 < vc.p_value(row["trace, accuracy | loss"])
 
 
 def test_a_partial_correlation_inside_has_the_degrees_of_freedom_of_what_is_given():
     table = table_like_the_paper((6000,)).assign(train_loss=lambda t: np.random.default_rng(5).random(len(t)))
-    plain, given = vs.within(table, 6000, "trace"), vs.within(table, 6000, "trace", given=["train_loss"])
+    plain, given = vc.within(table, 6000, "trace"), vc.within(table, 6000, "trace", given=["train_loss"])
     half = lambda e: (np.arctanh(e.high) - np.arctanh(e.low)) / 2  # noqa: E731
     size = len(vs.split(table, 6000, "trace")[0])
     for estimate, lost in ((plain, 3), (given, 4)):  # two regimes of one size, rho near 0
@@ -112,21 +114,21 @@ def test_a_partial_correlation_inside_has_the_degrees_of_freedom_of_what_is_give
 
 
 def test_correlation_table_leaves_out_what_cannot_be_said():
-    rows = vs.correlations(table_like_the_paper((500, 60000)))
+    rows = vc.correlations(table_like_the_paper((500, 60000)))
     assert rows.loc[(500, "layer-1 patterns"), "pooled"] is None  # constant
     assert rows.loc[(60000, "layer-1 patterns"), "verdict"] == "-"  # not printed
     assert rows.loc[(500, "Hessian trace"), "verdict"] == "reproduced"
     assert rows.loc[(500, "layer-2 patterns"), "verdict"] == "not reproduced"
-    few = vs.correlations(table_like_the_paper((24000,), count=5))
+    few = vc.correlations(table_like_the_paper((24000,), count=5))
     assert few.loc[(24000, "Hessian trace"), "within"] is None
     wide = few.loc[(24000, "Hessian trace"), "pooled"]
     assert wide.high - wide.low > 0.5
-    assert "Hessian trace" in vs.shown(few)
+    assert "Hessian trace" in comparisons.shown(few)
 
 
 def test_summary_is_json_and_the_figure_draws_both():
     table = table_like_the_paper((500, 2000))
-    summary = json.loads(json.dumps(vs.summarise(table), default=lambda v: v.item()))
+    summary = json.loads(json.dumps(vanishing.summarise(vanishing.VanishingConfig(), table), default=lambda v: v.item()))
     assert set(summary) == {"counts", "correlations", "gaps", "traces"}
     assert list(summary["gaps"]) == ["500", "2000"]
     assert summary["counts"]["500"] == {"diverged": 0, "not_fitted": 0}

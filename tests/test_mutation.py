@@ -53,7 +53,8 @@ def test_reasons_stay_with_their_change():
     assert [new["reason"] for new in found] == ["x is odd", None, None] and found[0]["line"] == "a.py:7"
 
 
-CHECKED = """from flatness.checks import above, checked
+CHECKED = """from flatness.checks import checked
+from flatness.rules import above
 
 
 @checked(x=above(0),

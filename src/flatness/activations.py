@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
-from flatness.checks import at_least, integer, number
+from flatness.arguments import integer, number
+from flatness.rules import at_least
 
 
 @dataclass(frozen=True)

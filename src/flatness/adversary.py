@@ -16,15 +16,17 @@ from dataclasses import dataclass
 import torch
 
 from flatness.activations import Activation
-from flatness.checks import a as instance
-from flatness.checks import above, any_dtype, at_least, checked, number, shape
+from flatness.arguments import number
+from flatness.checks import checked
 from flatness.flattest import LOSS_TOLERANCE, anneal, default_width, initial_network, polished
 from flatness.penalised import Schedule
 from flatness.polish import InterpolationError, check_counting
 from flatness.population import _kernel_with_slope, population_loss, target_field, target_moments
+from flatness.rules import a as instance
+from flatness.rules import above, any_dtype, at_least, shape
 from flatness.symmetry import orbit_minimum
 from flatness.targets import SingleIndexSum
-from flatness.two_layer import TwoLayer, as_data, _half_mse
+from flatness.two_layer import TwoLayer, _half_mse, as_data
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flatness.checks import KindError, NotFinite, a, above, at_least, checked, diverged, one_of, shape
+from flatness.arguments import KindError, NotFinite
+from flatness.checks import checked
 from flatness.curvature import LOSSES
 from flatness.diagonal import hessian_diagonal
 from flatness.networks import MLPEnsemble
 from flatness.rescaling import rescale_neurons
+from flatness.rules import a, above, at_least, diverged, one_of, shape
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from dataclasses import dataclass
 import torch
 
 from flatness.activations import Activation
-from flatness.checks import at_least, checked, shape
+from flatness.checks import checked
 from flatness.norms import exponent
+from flatness.rules import at_least, shape
 from flatness.symmetry import kappa, orbit_minimum
-from flatness.two_layer import TwoLayer, as_data, _half_mse
+from flatness.two_layer import TwoLayer, _half_mse, as_data
 
 
 def _candidates(name: str, candidates: Mapping[str, TwoLayer], sizes: dict) -> None:

@@ -23,7 +23,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from flatness.checks import KindError, checked, integer, integer_array, real_array, shape
+from flatness.arguments import KindError, integer, integer_array, real_array
+from flatness.checks import checked
+from flatness.rules import shape
 
 MARGIN = 1e-12
 RESIDUAL = 1e-13

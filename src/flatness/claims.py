@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from flatness import published
-from flatness.checks import checked, number
+from flatness.arguments import number
+from flatness.checks import checked
 from flatness.experiments import vanishing_summary
 from flatness.records import RecordError, load_record
 from flatness.scaling import power_law

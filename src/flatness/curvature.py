@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flatness.checks import KindError, any_dtype, at_least, checked, diverged, labels, one_of, shape
+from flatness.arguments import KindError
+from flatness.checks import checked
 from flatness.networks import MLPEnsemble
+from flatness.rules import any_dtype, at_least, diverged, labels, one_of, shape
 
 LOSSES = ("cross_entropy", "square")
 

@@ -16,8 +16,10 @@ from math import comb, prod
 
 import numpy as np
 
-from flatness.checks import at_least, checked, integer, integer_array
+from flatness.arguments import integer, integer_array
+from flatness.checks import checked
 from flatness.language import length, subset_sum
+from flatness.rules import at_least
 
 MAX_UNSEEN = 22
 SizeLaw = tuple[Fraction, ...]

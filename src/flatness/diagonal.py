@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flatness.checks import at_least, checked, one_of, shape
+from flatness.checks import checked
 from flatness.curvature import LOSSES, output_factor
 from flatness.networks import MLPEnsemble
+from flatness.rules import at_least, one_of, shape
 
 
 @checked(x=shape("n d", "M n d"), loss=one_of(*LOSSES))

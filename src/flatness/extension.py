@@ -34,10 +34,11 @@ import numpy as np
 
 from flatness import refutations
 from flatness.certificates import MARGIN, RESIDUAL, Farkas, farkas_residual, margins
-from flatness.checks import at_least, checked
+from flatness.checks import checked
 from flatness.feasibility import UNDECIDED, pair_verdicts, training_layer
 from flatness.labelled_points import checked_system, refuse_contradictions
 from flatness.policy_cone import PolicyCone, homogenise, whiten
+from flatness.rules import at_least
 
 NO_LABEL = -1
 

@@ -21,10 +21,11 @@ import numpy as np
 
 from flatness import refutations
 from flatness.certificates import MARGIN, RESIDUAL, Farkas, farkas_residual, margins
-from flatness.checks import at_least, checked
+from flatness.checks import checked
 from flatness.labelled_points import TrainingPolicyInfeasible, checked_system, refuse_contradictions
 from flatness.policy_cone import PolicyCone, homogenise, whiten
 from flatness.processes import map_processes
+from flatness.rules import at_least
 
 CHUNK = 250_000  # entries of the Hessians worked on at a time: they should stay in the cache
 FEASIBLE, INFEASIBLE, UNDECIDED = 1, 0, -1

@@ -15,18 +15,19 @@ import scipy.optimize
 import torch
 
 from flatness.activations import Activation
-from flatness.checks import a, above, at_least, checked, several, shape
+from flatness.checks import checked
 from flatness.penalised import Extra, Schedule, minimise_penalised
 from flatness.polish import InterpolationError, check_counting, consolidate, gauss_newton, interpolate, pair_up, revive
+from flatness.rules import a, above, at_least, several, shape
 from flatness.symmetry import balanced, orbit_minimum, orbit_terms, split_to_width
-from flatness.two_layer import TwoLayer, as_data, _half_mse, stack
+from flatness.two_layer import TwoLayer, _half_mse, as_data, stack
 
 LOSS_TOLERANCE = 1e-18
 
 
 def _check_candidates(name: str, nets: Sequence[TwoLayer], x: torch.Tensor) -> None:
-    """ValueError unless the networks belong to the data sets x (M, n, d): as many, in the same dimension, dtype and "
-    "place."""
+    """ValueError unless the networks belong to the data sets x (M, n, d): as many, in the same dimension, dtype and
+    place."""
     for net in nets:
         if net.count not in (1, len(x)) or net.dim != x.shape[-1] or (net.a.dtype, net.a.device) != (x.dtype, x.device):
             raise ValueError(f"{name}, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on {x.device}, "

@@ -15,7 +15,9 @@ import scipy.integrate
 import scipy.special
 import torch
 
-from flatness.checks import at_least, both, checked, real_array, shape
+from flatness.arguments import real_array
+from flatness.checks import checked
+from flatness.rules import at_least, both, shape
 
 
 @checked(d=at_least(2), k=at_least(0))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flatness.checks import integer
+from flatness.arguments import integer
 
 MAX_DIMENSIONS = 3
 _GZIP_MAGIC = b"\x1f\x8b"

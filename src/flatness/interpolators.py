@@ -12,9 +12,10 @@ import scipy.optimize
 import torch
 
 from flatness.activations import Activation
-from flatness.checks import a, at_least, checked, one_of, shape
+from flatness.checks import checked
 from flatness.flattest import LOSS_TOLERANCE, Schedule, flattest, initial_network
 from flatness.polish import InterpolationError, check_counting, interpolate, require_interpolation
+from flatness.rules import a, at_least, one_of, shape
 from flatness.targets import DataSet
 from flatness.two_layer import TwoLayer, as_data
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from flatness.checks import checked, integer
+from flatness.arguments import integer
+from flatness.checks import checked
 from flatness.networks import MLPEnsemble
 from flatness.rescaling import add_unread_units, permute_neurons, rescale_neurons
 

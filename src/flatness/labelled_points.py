@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from flatness.arguments import integer_array
 from flatness.certificates import Farkas
-from flatness.checks import checked, integer_array
+from flatness.checks import checked
 
 
 class TrainingPolicyInfeasible(ValueError):

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flatness.checks import KindError, any_dtype, at_least, between, checked, integer, integer_array, real_array
+from flatness.arguments import KindError, integer, integer_array, real_array
+from flatness.checks import checked
+from flatness.rules import any_dtype, at_least, between
 
 MAX_STATES = 64
 MAX_PROGRAMS = 24

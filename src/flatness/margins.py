@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flatness.checks import above, between, checked, labels, shape
+from flatness.checks import checked
 from flatness.networks import MLPEnsemble
+from flatness.rules import above, between, labels, shape
 
 
 @checked(x=shape("n d"), y=labels)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flatness.checks import KindError, checked, integer, shape
+from flatness.arguments import KindError, integer, network_index
+from flatness.checks import checked
+from flatness.rules import shape
 
 
 @dataclass(frozen=True)
@@ -109,21 +111,9 @@ class MLPEnsemble:
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> MLPEnsemble:
         """The sub-ensemble of the networks at ``index`` (an int gives an ensemble of one)."""
-        if isinstance(index, Tensor) and (index.ndim != 1 or index.dtype.is_floating_point or index.dtype.is_complex
-                                          or index.device.type == "meta" != self.device.type):
-            raise ValueError(f"index: expected whole numbers or truth values (k,), got {index.dtype} "
-                             f"{tuple(index.shape)} on "
-                             f"{index.device}")
-        if isinstance(index, int):
-            integer("index", index, -len(self), len(self) - 1)
-            index = [index]
-        elif isinstance(index, Tensor) and index.dtype != torch.bool and index.device.type != "meta" and len(index):
-            integer("index", int(index.min()), -len(self))
-            integer("index", int(index.max()), None, len(self) - 1)
-        elif isinstance(index, Tensor) and not len(index):
+        index = network_index(index, len(self), self.device)
+        if isinstance(index, Tensor) and not len(index):
             raise ValueError("index: expected at least one network")
-        elif not isinstance(index, slice | Tensor):
-            index = [integer("index", i, -len(self), len(self) - 1) for i in index]
         return self.map(lambda parameter: parameter[index])
 
     def map(self, function) -> MLPEnsemble:

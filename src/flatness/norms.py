@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import torch
 
-from flatness.checks import at_least, checked
+from flatness.checks import checked
+from flatness.rules import at_least
 from flatness.two_layer import TwoLayer
 
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flatness.checks import above, any_dtype, at_least, between, checked, inside, labels, shape
+from flatness.checks import checked
 from flatness.networks import MLPEnsemble
+from flatness.rules import above, any_dtype, at_least, between, inside, labels, shape
 
 
 @checked(total=None, part=None)

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 import torch
 
 from flatness.activations import Activation
-from flatness.checks import a as instance
-from flatness.checks import above, at_least, checked, integer, number, one_of, shape
+from flatness.arguments import integer, number
+from flatness.checks import checked
 from flatness.norms import exponent
+from flatness.rules import a as instance
+from flatness.rules import above, at_least, one_of, shape
 from flatness.symmetry import kappa
 from flatness.two_layer import TwoLayer, stack
 

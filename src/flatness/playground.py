@@ -16,7 +16,9 @@ import torch
 from IPython.display import HTML
 
 from flatness.activations import RELU
-from flatness.checks import at_least, checked, integer, shape
+from flatness.arguments import integer
+from flatness.checks import checked
+from flatness.rules import at_least, shape
 from flatness.symmetry import orbit_minimum
 from flatness.two_layer import TwoLayer, trace_parts
 

@@ -15,7 +15,9 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.stats import binomtest
 
-from flatness.checks import above, at_least, both, checked, inside, integer_array, real_array
+from flatness.arguments import integer_array, real_array
+from flatness.checks import checked
+from flatness.rules import above, at_least, both, inside
 
 
 def buffer_set(intervals: Sequence) -> np.ndarray:

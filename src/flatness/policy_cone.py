@@ -21,7 +21,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flatness.checks import checked, integer, integer_array, real_array, shape
+from flatness.arguments import integer, integer_array, real_array
+from flatness.checks import checked
+from flatness.rules import shape
 
 ETA_MAX = 1e13  # beyond it the barrier is as sharp as float64 lets it be
 

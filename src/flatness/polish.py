@@ -11,9 +11,11 @@ import math
 import torch
 
 from flatness.activations import Activation
-from flatness.checks import above, at_least, between, checked, number, shape
+from flatness.arguments import number
+from flatness.checks import checked
+from flatness.rules import above, at_least, between, shape
 from flatness.symmetry import merge, rescale
-from flatness.two_layer import TwoLayer, as_data, _half_mse
+from flatness.two_layer import TwoLayer, _half_mse, as_data
 
 
 def _fractions(name: str, fractions: tuple[float, ...], sizes: dict) -> None:

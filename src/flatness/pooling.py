@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from flatness.checks import at_least, between, checked, inside, real_array
+from flatness.arguments import real_array
+from flatness.checks import checked
+from flatness.rules import at_least, between, inside
 from flatness.scaling import t_interval
 
 

@@ -17,7 +17,9 @@ import numpy as np
 import torch
 
 from flatness.activations import Activation
-from flatness.checks import KindError, NotFinite, a, at_least, checked, integer, one_of, shape
+from flatness.arguments import KindError, NotFinite, integer
+from flatness.checks import checked
+from flatness.rules import a, at_least, one_of, shape
 from flatness.targets import LAWS, MultiIndex, SingleIndexSum, Target, sample_inputs
 from flatness.two_layer import TwoLayer, concatenate
 

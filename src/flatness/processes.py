@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from flatness.checks import integer
+from flatness.arguments import integer
 
 
 def map_processes(

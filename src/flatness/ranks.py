@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from flatness.checks import at_least, between, checked, inside, number, real_array
+from flatness.arguments import number, real_array
+from flatness.checks import checked
+from flatness.rules import at_least, between, inside
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ import highspy
 import numpy as np
 from scipy.optimize import nnls
 
+from flatness.arguments import integer_array
 from flatness.certificates import Farkas
-from flatness.checks import at_least, checked, integer_array, shape
+from flatness.checks import checked
 from flatness.policy_cone import PolicyCone
+from flatness.rules import at_least, shape
 
 ZERO = 1e-10  # residual of least squares on rows of length one below which a refutation is tried
 NEGLIGIBLE = 1e-13  # multipliers below this part of the largest are rounding, and are dropped

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from flatness.checks import KindError, any_dtype, at_least, checked, diverged, integer, shape
+from flatness.arguments import KindError, integer
+from flatness.checks import checked
 from flatness.networks import MLPEnsemble
+from flatness.rules import any_dtype, at_least, diverged, shape
 
 CHUNK_BYTES = 16 * 2**20  # pre-activations held at a time: more falls out of a processor's cache
 GROUP = 2**18  # patterns numbered at a time: networks are taken in groups of about this many points

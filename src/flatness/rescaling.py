@@ -12,9 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flatness.checks import KindError, above, any_dtype, checked, integer_array, number
+from flatness.arguments import KindError, integer_array, number
+from flatness.checks import checked
 from flatness.curvature import BlockTrace
 from flatness.networks import MLPEnsemble
+from flatness.rules import above, any_dtype
 
 
 @checked(overflow=False)

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from flatness.checks import checked, inside
+from flatness.checks import checked
+from flatness.rules import inside
 
 
 @checked(level=inside(0, 1))

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from flatness.checks import a, at_least, between, checked
+from flatness.checks import checked
 from flatness.language import Vocabulary, language, length, maximal, random_vocabulary, superset_sum
+from flatness.rules import a, at_least, between
 from flatness.tasks import Task, buffer_sizes, correct_policies, task_of_policy
 
 Prior = Callable[[Task, np.ndarray, np.random.Generator], np.ndarray]

@@ -9,10 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flatness.checks import above, checked, integer, labels, one_of, shape
+from flatness.arguments import integer
+from flatness.checks import checked
 from flatness.curvature import LOSSES, output_factor
-from flatness.diagonal import hessian_diagonal
 from flatness.networks import MLPEnsemble
+from flatness.rules import above, labels, one_of, shape
 from flatness.spectrum import MATRICES, Eigenvalue, lambda_max
 
 
@@ -28,6 +29,7 @@ def adaptive_trace(networks: MLPEnsemble, diagonal: MLPEnsemble) -> Tensor:
     Source: elementwise adaptive sharpness, Kwon et al. (2021), there as a worst case; the average case is
     ours.
 
+    >>> from flatness.diagonal import hessian_diagonal
     >>> net = MLPEnsemble([torch.tensor([[[3.0]]]), torch.tensor([[[2.0]]])], None)       # f(x) = 2 relu(3 x)
     >>> adaptive_trace(net, hessian_diagonal(net, torch.tensor([[1.0]]), loss="square"))  # 9 * 4 + 4 * 9
     tensor([72.])

@@ -18,7 +18,8 @@ import scipy.stats
 import torch
 
 from flatness.activations import Activation
-from flatness.checks import above, at_least, checked, shape
+from flatness.checks import checked
+from flatness.rules import above, at_least, shape
 from flatness.two_layer import as_batch
 
 

@@ -17,7 +17,9 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
-from flatness.checks import checked, inside, integer, number
+from flatness.arguments import integer, number
+from flatness.checks import checked
+from flatness.rules import inside
 
 
 @checked()

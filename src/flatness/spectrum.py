@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flatness.checks import above, at_least, checked, diverged, labels, one_of, shape
+from flatness.checks import checked
 from flatness.networks import MLPEnsemble
+from flatness.rules import above, at_least, diverged, labels, one_of, shape
 
 MATRICES = ("hessian", "gauss_newton")
 

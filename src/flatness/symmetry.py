@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import torch
 
-from flatness.checks import NotFinite, above, at_least, between, both, checked, inputs, integer_array, shape, whole
+from flatness.arguments import NotFinite, integer_array
+from flatness.checks import checked
+from flatness.rules import above, at_least, between, both, inputs, shape, whole
 from flatness.two_layer import TwoLayer, trace_parts
 
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import torch
 
 from flatness.activations import ABS, ACTIVATIONS, RELU, RELU2, Activation
-from flatness.checks import KindError, at_least, checked, finite, integer, number, one_of
+from flatness.arguments import KindError, finite, integer, number
+from flatness.checks import checked
+from flatness.rules import at_least, one_of
 from flatness.two_layer import TwoLayer
 
 LAWS = ("gaussian", "sphere", "rademacher", "cube", "mixture")

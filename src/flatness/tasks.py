@@ -15,7 +15,7 @@ from itertools import combinations
 
 import numpy as np
 
-from flatness.checks import integer
+from flatness.arguments import integer
 from flatness.language import Language, extension, spell, statement, statement_set, superset_sum
 
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flatness.checks import a, above, at_least, checked, diverged, integer, labels, number, several, shape
+from flatness.arguments import integer, number
+from flatness.checks import checked
 from flatness.networks import MLPEnsemble
+from flatness.rules import a, above, at_least, diverged, labels, several, shape
 
 
 @dataclass(frozen=True)
@@ -237,5 +239,3 @@ class _DualFirstLayer:
     def keep(self, mask: Tensor) -> None:
         self.w0, self.z, self.coefficients = self.w0[mask], self.z[mask], self.coefficients[mask]
         self.b0 = None if self.b0 is None else self.b0[mask]
-
-

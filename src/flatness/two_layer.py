@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import torch
 
 from flatness.activations import Activation
-from flatness.checks import KindError, NotFinite, at_least, checked, inputs, integer, one_of, several, shape, values
+from flatness.arguments import KindError, NotFinite, network_index
+from flatness.checks import checked
+from flatness.rules import at_least, inputs, one_of, several, shape, values
 
 
 @dataclass(frozen=True)
@@ -84,18 +86,7 @@ class TwoLayer:
 
     def __getitem__(self, index) -> TwoLayer:
         """The sub-batch of networks; the network axis stays, also for an integer."""
-        tensor = isinstance(index, torch.Tensor)
-        if tensor and (index.ndim != 1 or index.dtype.is_floating_point or index.dtype.is_complex):
-            raise ValueError(f"index: expected whole numbers or truth values (k,), got {index.dtype} "
-                             f"{tuple(index.shape)}")
-        if isinstance(index, int):
-            integer("index", index, -self.count, self.count - 1)
-            index = slice(index, index + 1 or None)
-        elif tensor and index.dtype != torch.bool and index.device.type != "meta" and len(index):
-            integer("index", int(index.min()), -self.count)
-            integer("index", int(index.max()), None, self.count - 1)
-        elif not isinstance(index, slice | torch.Tensor):
-            index = [integer("index", i, -self.count, self.count - 1) for i in index]
+        index = network_index(index, self.count, self.a.device)
         return TwoLayer(self.a[index], self.W[index], self.activation)
 
 

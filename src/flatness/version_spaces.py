@@ -12,8 +12,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from flatness.checks import any_dtype, at_least, checked, integer, integer_array
+from flatness.arguments import integer, integer_array
+from flatness.checks import checked
 from flatness.language import Language, Vocabulary
+from flatness.rules import any_dtype, at_least
 
 
 def hypothesis_class(rows) -> np.ndarray:

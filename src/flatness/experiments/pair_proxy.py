@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from flatness import published
-from flatness.checks import checked, shape
+from flatness.checks import checked
 from flatness.curvature import hessian_trace
 from flatness.feasibility import EnsembleVerdicts, pair_verdicts_ensemble
 from flatness.images import Split, load
 from flatness.networks import MLPEnsemble
 from flatness.ranks import RankCorrelation, spearman
+from flatness.rules import shape
 from flatness.training import SGD, Trained, accuracy, order_generators, train
-
 
 MEASURES = {"trace": "Hessian trace", "weight_norm": "weight norm", "pair_proxy": "pair proxy",
             "effective_rank": "effective rank", "active_units": "active units"}

@@ -16,12 +16,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from flatness.checks import any_dtype, checked
+from flatness.checks import checked
+from flatness.comparisons import Estimate
 from flatness.curvature import hessian_trace
-from flatness.experiments import vanishing_summary
+from flatness.experiments import vanishing_correlations, vanishing_summary
 from flatness.images import Split, embedded_pool, load, load_pool
 from flatness.networks import MLPEnsemble
 from flatness.regions import activation_patterns, distinct_patterns
+from flatness.rules import any_dtype
 from flatness.training import SGD, Trained, accuracy, order_generators, train
 
 FIRST_SEED = {"small": 0, "large": 100}
@@ -141,8 +143,20 @@ def finish(config: VanishingConfig, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(config: VanishingConfig, table: pd.DataFrame) -> dict[str, Any]:
-    """Accuracy gaps, traces and rank correlations by size, with their intervals."""
-    return vanishing_summary.summarise(table)
+    """JSON-able: gaps, traces and correlations by size, with their intervals, and how many networks diverged or did not fit."""
+    def plain(v):
+        return [v.value, v.low, v.high] if isinstance(v, Estimate) else None if v is None or v != v else v
+
+    counts = {str(n): {"diverged": int(part["diverged"].sum()),
+                       "not_fitted": int((part["train_accuracy"] < 1).sum())}
+              for n, part in table.groupby("n")}
+    rho = {str(n): {} for n in table["n"].unique()}
+    for (n, label), row in vanishing_correlations.correlations(table).iterrows():
+        rho[str(n)][label] = {name: plain(value) for name, value in row.items()}
+    frames = {"gaps": vanishing_summary.accuracy_gaps(table), "traces": vanishing_summary.traces(table)}
+    return {"counts": counts, "correlations": rho,
+            **{name: {str(n): {k: plain(v) for k, v in row.items()} for n, row in frame.iterrows()}
+               for name, frame in frames.items()}}
 
 
 def data_hashes(config: VanishingConfig) -> dict[str, str]:

@@ -15,7 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from flatness import records
-from flatness.checks import integer
+from flatness.arguments import integer
 from flatness.device import default_device, default_dtype
 from flatness.experiments.registry import EXPERIMENTS
 
