@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flatness import curvature
-from flatness.curvature import _chunk_sizes, hessian_trace, hutchinson_trace, mean_loss, output_factor
+from flatness.curvature import _chunk_sizes, _is_narrow, hessian_trace, hutchinson_trace, mean_loss, output_factor
 from flatness.networks import MLPEnsemble
 from flatness.training import SGD, order_generators, train
 
@@ -43,6 +43,32 @@ def test_equals_the_dense_hessian(seed, loss, bias, depth):
     for m in range(2):
         for name, value in dense_block_traces(net[m], x, y, loss).items():
             assert exact.blocks[name][m].item() == pytest.approx(value.item(), rel=1e-10, abs=1e-14)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "square"])
+@pytest.mark.parametrize("widths", [(5, 4, 8, 3), (3, 4, 2, 5, 3), (2, 3, 4, 3, 2, 3)])
+def test_equals_the_dense_hessian_of_wide_and_of_deep_networks(widths, loss):
+    """By factors with a row for each output; narrow networks, three layers ending in 4 and 3 units, go another way."""
+    net, (x, y) = MLPEnsemble.from_seeds(widths, [0, 1]), problem(5, loss, n=9, widths=widths)
+    exact = hessian_trace(net, x, loss=loss)
+    for m in range(2):
+        for name, value in dense_block_traces(net[m], x, y, loss).items():
+            assert exact.blocks[name][m].item() == pytest.approx(value.item(), rel=1e-10, abs=1e-14)
+
+
+@pytest.mark.parametrize(("widths", "narrow"), [((5, 4, 6, 3), True), ((5, 4, 7, 3), False), ((5, 1, 6, 3), True),
+                                                ((5, 4, 3), False), ((5, 4, 4, 4, 4), False)])
+def test_which_networks_are_narrow(widths, narrow):
+    assert _is_narrow(zeros(widths)) is narrow
+
+
+@pytest.mark.parametrize(("widths", "way"), [((5, 4, 6, 3), "_energies_narrow"), ((5, 4, 7, 3), "_energies")])
+def test_narrow_networks_go_their_own_way(monkeypatch, widths, way):
+    taken = []
+    for name in ("_energies_narrow", "_energies"):
+        monkeypatch.setattr(curvature, name, lambda *args, name=name, f=getattr(curvature, name): (taken.append(name), f(*args))[1])
+    hessian_trace(MLPEnsemble.from_seeds(widths, [0]), torch.ones(2, 5, dtype=torch.float64))
+    assert taken == [way]
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -116,6 +142,8 @@ def zeros(widths, count=1, **kwargs):
     (zeros((5, 8, 3), 100).to(dtype=torch.float64), 1000, None, (100, 2**21 // 19200)),  # 2 MiB
     (zeros((1, 9000, 10)), 1000, None, (1, 64)),  # at least 64 inputs
     (zeros((5, 8, 3), 100, device="meta"), 10**6, None, (100, 2**28 // 9600)),  # 256 MiB on a device
+    (zeros((5, 8, 6, 3), 100), 1000, 256 * 144 * 10, (10, 256)),  # narrow: 6 * 6 * 4 bytes an input, at least 256 inputs
+    (zeros((5, 80, 6, 3), 100), 1000, 256 * 320 * 10, (10, 256)),  # or 80 * 4
 ])
 def test_chunks_fill_the_memory_they_may_use(networks, n, max_bytes, networks_and_inputs):
     assert _chunk_sizes(networks, n, max_bytes) == networks_and_inputs
@@ -209,10 +237,26 @@ def test_hutchinson_with_one_parameter_is_exact():
     assert estimate.estimate.item() == 4.0 and estimate.standard_error.item() == 0.0
 
 
-def test_runs_on_the_device_it_is_given():
-    net = MLPEnsemble.from_seeds((5, 4, 3, 3), [0, 1], device="meta", dtype=torch.float32)
-    trace = hessian_trace(net, torch.empty(6, 5, device="meta"))
+@pytest.mark.parametrize("loss", ["cross_entropy", "square"])
+@pytest.mark.parametrize("width", [3, 8])
+def test_runs_on_the_device_it_is_given(width, loss):
+    net = MLPEnsemble.from_seeds((5, 4, width, 3), [0, 1], device="meta", dtype=torch.float32)
+    x, y = torch.empty(6, 5, device="meta"), torch.empty(6, 3, device="meta")
+    trace = hessian_trace(net, x, loss=loss)
     assert trace.total.device.type == "meta" and trace.total.shape == (2,)
+    assert output_factor(y, loss).device.type == "meta"
+    estimate = hutchinson_trace(net, x, y, probes=2, generator=torch.Generator(), loss="square")
+    assert estimate.samples.device.type == "meta" and estimate.samples.shape == (2, 2)
+
+
+def test_probes_have_the_precision_of_the_networks(monkeypatch):
+    """Signs are drawn as integers on the processor; what is multiplied by the Hessian is of the networks' kind."""
+    seen, gradient = [], torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda out, at, *v, **how: (seen.extend(v[0] if v else ()), gradient(out, at, *v, **how))[1])
+    net, (x, y) = MLPEnsemble.from_seeds((5, 4, 3), [0, 1]), problem(0, "square", widths=(5, 4, 3))
+    hutchinson_trace(net, x, y, probes=2, generator=torch.Generator(), loss="square")
+    assert len(seen) == 2 * 4 and {v.dtype for v in seen} == {torch.float64}
+    assert {value for v in seen for value in v.flatten().tolist()} == {-1.0, 1.0}
 
 
 @pytest.mark.parametrize(("call", "message"), [
@@ -225,7 +269,18 @@ def test_runs_on_the_device_it_is_given():
     (lambda net, x: hessian_trace(net, x * torch.nan), "^x: expected finite values only$"),
     (lambda net, x: hessian_trace(net, x * torch.eye(4, 5) / 0), "^x: expected finite values only$"),
     (lambda net, x: hutchinson_trace(net, x, torch.zeros(4).long(), probes=1, generator=torch.Generator()), "probes"),
+    (lambda net, x: mean_loss(net, x, torch.zeros(3).long()), r"^y: expected 4 int64 classes 0 to 2 \(4 as in x\), got torch.int64 \(3,\)$"),
+    (lambda net, x: mean_loss(net, x, torch.zeros(4).long() + 3), "^y: expected classes 0 to 2, got 3 to 3$"),
+    (lambda net, x: mean_loss(net, x, torch.ones(3, 4, 3), "square"), r"^y: expected shape \(n, K\) or \(M, n, K\) with n = 4, as in x; "
+     r"K = 3, as in networks; M = 1, as in networks, got \(3, 4, 3\)$"),
+    (lambda net, x: mean_loss(net, x, torch.ones(4, 3), "square"), "^y: expected dtype torch.float64, that of the networks, got torch.float32$"),
 ])
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(MLPEnsemble.from_seeds((5, 3), [0]), torch.ones(4, 5, dtype=torch.float64))
+
+
+def test_targets_may_differ_between_networks():
+    net, (x, _) = MLPEnsemble.from_seeds((5, 4, 3), [0, 1]), problem(0, "square")
+    y = torch.stack([problem(seed, "square")[1] for seed in (1, 2)])
+    torch.testing.assert_close(mean_loss(net, x, y, "square"), torch.cat([mean_loss(net[m], x, y[m], "square") for m in range(2)]))

@@ -115,6 +115,36 @@ def test_merged_neurons_leave_zero_neurons_behind():
     assert net.a.tolist() == [[0, 1 + 2 * 3, 0, 4]] and net.W.tolist() == [[[0, 0], [2, 0], [0, 0], [0, 3]]]
 
 
+def test_merged_short_neurons_keep_their_place():
+    """A neuron shorter than one is on its own ray also where rounding puts its cosine with itself below one."""
+    net, x = random_network(8), random_inputs(8)
+    short = TwoLayer(net.a, net.W / 100, net.activation)
+    torch.testing.assert_close(merge(short, tolerance=0.0)(x), short(x), rtol=1e-10, atol=0)
+
+
+def test_no_neuron_is_merged_into_one_without_weights():
+    """Even where the tolerance lets every angle up to a right one count as one ray."""
+    a, W = torch.tensor([5.0, 1, 2]).double(), torch.tensor([[0.0, 0], [2, 0], [6, 0]]).double()
+    net = merge(TwoLayer(a, W, ACTIVATIONS["relu"]), tolerance=1.0)
+    assert net.a.tolist() == [[0, 7, 0]] and net.W.tolist() == [[[0, 0], [2, 0], [0, 0]]]
+
+
+def test_merging_stays_on_its_device():
+    net = TwoLayer(torch.ones(2, 5, device="meta"), torch.ones(2, 5, 3, device="meta"), ACTIVATIONS["relu"])
+    assert merge(net).W.device.type == "meta" and merge(net).W.shape == (2, 5, 3)
+
+
+@pytest.mark.parametrize(("a", "w", "why"), [(1e120, 1e-120, "c: expected finite scales"),
+                                             (1e-120, 1e120, r"c: expected a positive number, got tensor\(\[\[0.\]\], .*\)")])
+def test_scales_beyond_the_floating_point_numbers_are_refused(a, w, why):
+    """Both parts of the trace and its minimum are numbers, the scale (a / w)^(1/2) that balances them is none."""
+    net = TwoLayer(torch.tensor([[a]], dtype=torch.float64), torch.tensor([[[w]]], dtype=torch.float64), ACTIVATIONS["relu"])
+    x = torch.ones(1, 1, dtype=torch.float64)
+    assert orbit_minimum(net, x).item() == pytest.approx(2)
+    with pytest.raises(ValueError, match=rf"^net, x: the result is beyond the floating-point numbers.*\({why}\)$"):
+        balanced(net, x)
+
+
 def test_scales_have_the_precision_of_the_network():
     net = random_network(7)
     single, scales = TwoLayer(net.a.float(), net.W.float(), net.activation), torch.arange(1, 6, dtype=torch.float32)
@@ -129,5 +159,9 @@ def test_bad_input():
         rescale(net, torch.tensor([1.0, 1, 1, 1, 0]).double())
     with pytest.raises(ValueError, match=r"^order must be a permutation of 0\.\.4$"):
         permute(net, torch.tensor([0, 0, 1, 2, 3]))
-    with pytest.raises(ValueError, match="copies"):
+    with pytest.raises(ValueError, match="^copies: expected integers >= 1"):
         split(net, torch.tensor([1, 1, 0, 1, 1]))
+    with pytest.raises(ValueError, match=r"^copies: expected an integer, or one for each of 5 neurons, got shape \(2,\)$"):
+        split(net, torch.tensor([1, 2]))
+    with pytest.raises(ValueError, match="^copies: expected values, got a tensor on the meta device$"):
+        split(net, torch.ones(5, dtype=torch.long, device="meta"))
