@@ -6,7 +6,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from flatness import refutations
+from flatness import extension, refutations
 from flatness.certificates import Farkas, exact_farkas
 from flatness.extension import (
     NO_LABEL,
@@ -19,6 +19,7 @@ from flatness.extension import (
 )
 from flatness.feasibility import pair_verdicts
 from flatness.labelled_points import TrainingPolicyInfeasible
+from flatness.policy_cone import PolicyCone
 
 
 def consistent(features, labels, probes, labelling, num_classes) -> bool:
@@ -159,14 +160,13 @@ class Fixed:
         self.permutation, self.random = lambda nodes: nodes, lambda: draw
 
 
-def test_a_sure_node_is_kept_where_the_sums_round_across_its_tick():
+def test_a_sure_node_is_kept_where_the_sums_round_across_its_tick(monkeypatch):
     chance, draw = np.array([0.8574042765875693, 0.033585575305464355, 0.7296554464299441, 1.0, 0.3]), 0.3793547016770221
     ticks = np.floor(np.append(0.0, np.cumsum(chance)) + draw)
     assert (ticks[3], ticks[4]) == (2, 2)  # the fourth node would be passed over
-    score = chance / chance.sum()
-    population = chance.sum() / chance.max()
-    kept, weights = _thin(np.zeros(5, dtype=int), np.log(score), np.zeros(5), population, Fixed(draw))
-    assert 3 in kept and weights[kept == 3] == np.log(score[3])
+    monkeypatch.setattr(extension, "_inclusion", lambda score, population: chance)
+    kept, weights = _thin(np.zeros(5, dtype=int), np.zeros(5), np.zeros(5), 2, Fixed(draw))
+    assert 3 in kept and weights[kept == 3] == 0
 
 
 def test_probabilities_with_several_rounds_of_sure_nodes():
@@ -219,6 +219,61 @@ def test_calls_are_the_children_that_no_layer_gave_away():
     case = problem(4, k=3)
     whole = estimate_labellings(*case, runs=2, rng=np.random.default_rng(0), population=10**4)
     assert whole.calls == count_labellings(*case).calls
+
+
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("case", [problem(2, n=5, width=3, num_classes=4, k=4), problem(4, k=3)])
+def test_each_labelling_gives_one_child_away(case, partial):
+    """The layer of a labelling predicts one class at the next point; every other class possible there alone is a call."""
+    found, possible = count_labellings(*case, partial=partial), pair_verdicts(*case).extensions
+    assert found.calls == sum(size * (classes - 1) for size, classes in zip(found.levels, possible, strict=False))
+
+
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("case", [problem(0), problem(1, n=3, num_classes=4), problem(11, 12, 2, 5, 2)])
+class TestEachStepAlone:
+    """The same count whichever step of the oracle has to do the work, and nothing is left undecided."""
+
+    def test_refutations_by_least_squares(self, monkeypatch, case, partial):
+        whole = count_labellings(*case, partial=partial)
+        monkeypatch.setattr(refutations, "linear_program", lambda cone, *own: (np.zeros((cone.num_classes, cone.d)), None))
+        assert count_labellings(*case, partial=partial) == whole and whole.undecided == 0
+
+    def test_refutations_by_the_linear_program(self, monkeypatch, case, partial):
+        whole = count_labellings(*case, partial=partial)
+        monkeypatch.setattr(refutations, "many_class", lambda *args: None)
+        assert count_labellings(*case, partial=partial) == whole
+
+    def test_layers_by_the_linear_program(self, monkeypatch, case, partial):
+        whole, tree = count_labellings(*case, partial=partial), _Tree(*case, partial=partial)
+        monkeypatch.setattr(PolicyCone, "push", lambda self, layers, *rest: (np.zeros(len(layers), dtype=bool), layers))
+        prefixes, layers = np.empty((1, 0), dtype=int), tree.root[None]
+        for size in whole.levels[1:]:
+            _, prefixes, layers = tree.children(prefixes, layers)
+            assert len(prefixes) == size and tree._realises(layers, prefixes[:, :-1], prefixes[:, -1]).all()
+        assert tree.undecided == 0
+
+
+def test_without_any_certificate_there_is_no_estimate(monkeypatch):
+    """Both classes of the second of two points between two seen ones are called for, for the only class of the first."""
+    case, realises = ([[0.0], [1.0]], [0, 1], [[0.2], [0.7]], 2), _Tree._realises
+    monkeypatch.setattr(_Tree, "_realises", lambda self, layers, prefixes, labels: realises(self, layers, prefixes, labels) & (
+        (prefixes.shape[1] == 0) & (labels == 0)))
+    monkeypatch.setattr(refutations, "many_class", lambda *args: None)
+    monkeypatch.setattr(refutations, "linear_program", lambda cone, *own: (np.zeros((2, cone.d)), None))
+    with pytest.raises(ValueError, match=r"^features, probes: no labelling of the first 2 probe points could be certified "
+                                         r"\(3 undecided\)$"):
+        estimate_labellings(*case, runs=2, rng=np.random.default_rng(0))
+
+
+def test_a_run_that_loses_its_last_labelling_estimates_zero(monkeypatch):
+    """Of the two labellings of the first point one has no certified child."""
+    case, realises = ([[0.0], [1.0]], [0, 1], [[0.2], [0.7]], 2), _Tree._realises
+    monkeypatch.setattr(_Tree, "_realises", lambda self, layers, prefixes, labels: realises(self, layers, prefixes, labels) & (
+        True if prefixes.shape[1] == 0 else prefixes[:, 0] == 0))
+    found = estimate_labellings(*case, runs=40, rng=np.random.default_rng(0))
+    assert set(np.exp(found.log_runs).round(9)) == {0.0, 4.0} and found.undecided == 1
+    assert 2 - 3.5 * 2 / 40**0.5 < np.exp(found.log_mean) < 2 + 3.5 * 2 / 40**0.5
 
 
 def false_refutation(found):

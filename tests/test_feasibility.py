@@ -322,3 +322,10 @@ def test_an_empty_policy_of_a_large_network_comes_with_its_refutation():
     points = np.hstack([features, np.ones((120, 1))])
     assert farkas_residual(caught.value.farkas, points, labels, num_classes) < 1e-13
     assert exact_farkas(caught.value.farkas, points, labels, num_classes) is not None
+
+
+def test_a_linear_program_with_room_on_all_sides_has_no_refutation():
+    """Only the box is tight: no row has a multiplier."""
+    cone = PolicyCone(np.array([[1.0, 0.0]]), np.array([0]), 3)
+    layer, farkas = refutations.linear_program(cone, np.array([[0.0, 1.0]]), np.array([1]))
+    assert farkas is None and (layer[0, 0] - layer[1:, 0]).min() > 0.5 and (layer[1, 1] - layer[[0, 2], 1]).min() > 0.5

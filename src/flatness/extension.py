@@ -245,16 +245,15 @@ def estimate_labellings(
         starts = np.searchsorted(parent, np.arange(len(first) + 1))
         members = [np.arange(starts[w], starts[w + 1]) for w in which.ravel()]
         sizes = np.array([len(m) for m in members])
-        child = np.concatenate(members) if members else np.empty(0, dtype=int)
+        child = np.concatenate(members)
         if not len(child):
             raise ValueError(f"features, probes: no labelling of the first {prefixes.shape[1] + 1} probe points "
-                             f"could be certified "
-                             f"({tree.undecided} undecided)")
+                             f"could be certified ({tree.undecided} undecided)")
         run, log_weight = np.repeat(run, sizes), np.repeat(log_weight, sizes)
         appeal = tilt * _log_depth(tree, child_layers, child_prefixes)[child] if tilt else np.zeros(len(child))
         kept, log_weight = _thin(run, log_weight, appeal, population, rng)
         run, prefixes, layers = run[kept], child_prefixes[child[kept]], child_layers[child[kept]]
-    log_runs = np.array([np.logaddexp.reduce(log_weight[run == r]) if (run == r).any() else -np.inf for r in range(runs)])
+    log_runs = np.array([np.logaddexp.reduce(log_weight[run == r]) for r in range(runs)])  # -inf: nothing left of a run
     return Estimate(log_runs, tree.undecided, tree.calls)
 
 

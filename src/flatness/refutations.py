@@ -86,6 +86,8 @@ def many_class(
 def _least_norm(rows: np.ndarray, counted: np.ndarray, points: np.ndarray, rivals: np.ndarray) -> Farkas | None:
     """Farkas vector with ``sum of counted weights = 1`` among ``rows (m, K, d)`` if least squares finds
     one."""
+    if not len(rows):  # a program whose box alone is tight
+        return None
     flat = rows[:, :-1].reshape(len(rows), -1)  # the last class is minus the sum of the others
     system = np.concatenate([flat, counted[:, None]], axis=1).T
     target = np.zeros(len(system))
