@@ -69,3 +69,19 @@ def _seeded(compute):
         table = compute(config, device, dtype, number=number)
         return table.assign(seed=[10 * number + i for i in range(len(table))])
     return with_seeds
+
+
+def test_a_record_that_cannot_be_checked_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    coin = registry.Experiment("coins", coin_experiment, {"paper": CoinConfig(units=4, seconds=0)})
+    for name in ("pair_proxy_mnist", "pair_proxy_fashion", "splits"):
+        monkeypatch.setitem(registry.EXPERIMENTS, name, coin)
+    monkeypatch.setattr(coin_experiment, "compute", _seeded(coin_experiment.compute))
+    monkeypatch.setattr(verify.verify, "__kwdefaults__", verify.verify.__kwdefaults__ | {"folder": tmp_path})
+    for name in ("pair_proxy_mnist", "splits"):
+        runner.run_and_record(name, device="cpu", folder=tmp_path, workers=1, progress=False)
+    names = ["pair_proxy_mnist", "pair_proxy_fashion", "splits"]
+    assert verify.main([*names, "--device", "cpu"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].split() for line in lines] == [["agrees", names[0]], ["UNKNOWN", names[1]], ["agrees", names[2]]]
+    assert "no such record (recorded: pair_proxy_mnist, splits)" in lines[1]
+    assert verify.main([names[0], "--device", "cpu"]) == 0
