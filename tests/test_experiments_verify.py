@@ -85,3 +85,9 @@ def test_a_record_that_cannot_be_checked_does_not_stop_the_others(tmp_path, monk
     assert [line.split(":")[0].split() for line in lines] == [["agrees", names[0]], ["UNKNOWN", names[1]], ["agrees", names[2]]]
     assert "no such record (recorded: pair_proxy_mnist, splits)" in lines[1]
     assert verify.main([names[0], "--device", "cpu"]) == 0
+
+
+def test_the_arguments_of_a_unit_name_its_rows():
+    recorded = pd.DataFrame({"width": [4, 8], "value": [1.0, 2.0]})
+    assert "no column names the rows" in compare("x", recorded, recorded).about
+    assert compare("x", recorded.tail(1).reset_index(drop=True), recorded, keys=("width",)).agrees

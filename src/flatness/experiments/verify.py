@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from flatness.experiments.registry import EXPERIMENTS
 EXACT = 1e-6  # relative: float64 on any processor
 DERIVED = {"seconds"}  # columns that are no results
 KEYS = ("data", "n", "split", "seed", "regime", "rule", "batch", "lr", "target", "ratio", "kind", "panel", "law", "noise", "d", "cell",
-        "activation")  # columns that name a row
+        "activation")  # columns that name a row, beside the arguments of its unit
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,18 @@ def verify(name: str, *, units: int = 1, seed: int = 0, device: str | None = Non
     every = experiment.units(config)
     picked = np.random.default_rng(seed).permutation(len(every))[:units]
     again = pd.concat([experiment.compute(config, chosen, default_dtype(chosen), **every[i]) for i in sorted(picked)], ignore_index=True)
-    return compare(name, again, record.table, single=getattr(config, "precision", "float64") == "float32")
+    return compare(name, again, record.table, single=getattr(config, "precision", "float64") == "float32", keys=(*KEYS, *every[0]))
 
 
-def compare(name: str, again: pd.DataFrame, recorded: pd.DataFrame, *, single: bool = False) -> Comparison:
-    """Match rows by their columns of whole numbers and words that name them, and compare the rest."""
+def compare(name: str, again: pd.DataFrame, recorded: pd.DataFrame, *, single: bool = False, keys: Sequence[str] = KEYS) -> Comparison:
+    """Match rows by the columns in ``keys``, which name them, and compare the rest; columns of ``keys`` need not be there."""
     for argument, table in (("again", again), ("recorded", recorded)):
         if not isinstance(table, pd.DataFrame) or not len(table):
             raise ValueError(f"{argument}: expected a table with at least one row, got {table!r}"[:200])
     common = [c for c in again if c in recorded and c not in DERIVED]
-    keys = [c for c in common if c in KEYS]
+    keys = [c for c in common if c in keys]
+    if not keys:
+        return Comparison(name, len(again), "rows", np.inf, False, f"no column names the rows; expected one of {', '.join(KEYS)}, or of the units' arguments")
     merged = again[common].merge(recorded[common], on=keys, suffixes=("", " recorded"), how="left", indicator=True)
     if (merged["_merge"] != "both").any() or len(merged) != len(again):
         missing = int((merged["_merge"] != "both").sum())
