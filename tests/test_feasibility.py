@@ -174,6 +174,15 @@ def test_chunks_do_not_matter(monkeypatch):
     assert (one_by_one.verdict == usual.verdict).all() and "Newton" in one_by_one.settled
 
 
+def test_pairs_that_newton_leaves_in_several_chunks_are_all_settled(monkeypatch):
+    features, labels, probes, num_classes = relu_problem(0, n=60, width=5, num_classes=5, q=20)
+    usual = pair_verdicts(features, labels, probes, num_classes)
+    monkeypatch.setattr(feasibility, "CHUNK", 1)
+    monkeypatch.setattr(refutations, "two_class", IDLE["two_class"][1])
+    found = pair_verdicts(features, labels, probes, num_classes)
+    assert (found.verdict == usual.verdict).all() and found.settled["many classes"] == (usual.verdict == 0).sum() > 1
+
+
 def test_ever_above_is_true_where_some_layer_says_so():
     layers, probes = np.random.default_rng(0).standard_normal((3, 4, 2)), np.random.default_rng(1).standard_normal((5, 2))
     expected = [
@@ -186,7 +195,7 @@ def test_line():
     """On a line the winners of affine functions are intervals: an unseen class fits anywhere but at a seen
     point."""
     found = pair_verdicts([[0.0], [1.0]], [0, 1], [[-1.0], [0.0], [0.5], [1.0], [2.0]], 3)
-    assert found.verdict.tolist() == [[1, 0, 1], [1, 0, 0], [1, 1, 1], [0, 1, 0], [0, 1, 1]]
+    assert found.verdict.dtype == np.int8 and found.verdict.tolist() == [[1, 0, 1], [1, 0, 0], [1, 1, 1], [0, 1, 0], [0, 1, 1]]
     assert found.extensions.tolist() == [2, 1, 3, 1, 2] and found.pair_proxy == 9
 
 
@@ -261,6 +270,13 @@ def test_ensemble_equals_one_by_one_for_any_number_of_processes():
         assert list(found.reasons) == [2] and "same features" in found.reasons[2]
 
 
+def test_progress_is_shown_unless_it_is_not_wanted(capfd):
+    features, labels, probes, num_classes = relu_problem(0)
+    for wanted, how in ((True, {}), (False, {"progress": False})):
+        pair_verdicts_ensemble(features[None], labels, probes[None], num_classes, workers=1, **how)
+        assert ("pair proxy: 100%" in capfd.readouterr().err) is wanted
+
+
 def test_tensors_are_read_and_not_changed():
     features, labels, probes, num_classes = relu_problem(1)
     tensors = [torch.tensor(a) for a in (features, labels, probes)]
@@ -271,7 +287,7 @@ def test_tensors_are_read_and_not_changed():
 
 def test_an_empty_training_policy_is_an_error_with_a_refutation():
     features, labels = np.array([[0.0], [1.0], [2.0]]), np.array([0, 1, 0])  # 1 between two 0s: not an interval
-    with pytest.raises(TrainingPolicyInfeasible, match="no last layer") as caught:
+    with pytest.raises(TrainingPolicyInfeasible, match="^no last layer strictly classifies all training points$") as caught:
         pair_verdicts(features, labels, [[0.5]], 2)
     points = np.hstack([features, np.ones((3, 1))])
     assert exact_farkas(caught.value.farkas, points, labels, 2) is not None
