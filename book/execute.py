@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import hashlib
 import json
 import os
@@ -60,9 +61,10 @@ def source_notebook(chapter: str) -> nbformat.NotebookNode:
     return notebook
 
 
-def _bare_code(path: Path) -> str:
-    """The module's syntax tree without docstrings: what can change a result."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+@functools.cache
+def _bare_code(text: str) -> str:
+    """A module's syntax tree without docstrings: what can change a result."""
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
@@ -91,7 +93,8 @@ def _module_path(name: str) -> Path | None:
     return None
 
 
-def _imports(code: str, package: str = "") -> set[str]:
+@functools.cache
+def _imports(code: str, package: str = "") -> frozenset[str]:
     """Dotted names of the ``flatness`` modules that a piece of code imports (relative imports seen from ``package``)."""
     found = set()
     for node in ast.walk(ast.parse(code)):
@@ -101,12 +104,12 @@ def _imports(code: str, package: str = "") -> set[str]:
             parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join(parts + ([node.module] if node.module else []))
             found.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
-    return {name for name in found if name.split(".")[0] == "flatness"}
+    return frozenset(name for name in found if name.split(".")[0] == "flatness")
 
 
 def modules_used(code: str) -> list[str]:
     """All ``flatness`` modules that ``code`` reaches through imports, sorted."""
-    queue, seen = _imports(code), set()
+    queue, seen = set(_imports(code)), set()
     while queue:
         name = queue.pop()
         path = _module_path(name)
@@ -127,7 +130,7 @@ def fingerprint(notebook: nbformat.NotebookNode) -> str:
         digest.update(f"{cell.cell_type}\0{cell.source}\0{sorted(cell.metadata.get('tags', []))}\0".encode())
     modules = modules_used(code)
     for name in modules:
-        digest.update(_bare_code(_module_path(name)).encode())
+        digest.update(_bare_code(_module_path(name).read_text(encoding="utf-8")).encode())
     named = code + "".join(_module_path(name).read_text(encoding="utf-8") for name in modules)
     for path in sorted((ROOT / "results").glob("*.*")):
         if re.search(rf"\b{re.escape(path.stem)}\b", named):

@@ -139,7 +139,7 @@ def test_fingerprint_is_the_same_in_every_version_of_python(tmp_path):
     """From 3.12 on functions have type parameters, and from 3.13 on ``ast.dump`` leaves out empty lists."""
     module = tmp_path / "mod.py"
     module.write_text('def f(x, *, y=None):\n    """Doc."""\n    return f"{x:.2f}"\n')
-    assert execute._bare_code(module) == (
+    assert execute._bare_code(module.read_text()) == (
         "Module(body=[FunctionDef(name='f', args=arguments(posonlyargs=[], args=[arg(arg='x')], kwonlyargs=[arg(arg='y')], "
         "kw_defaults=[Constant(value=None)], defaults=[]), body=[Return(value=JoinedStr(values=[FormattedValue(value=Name(id='x', "
         "ctx=Load()), conversion=-1, format_spec=JoinedStr(values=[Constant(value='.2f')]))]))], decorator_list=[])], type_ignores=[])")
