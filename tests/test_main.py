@@ -1,5 +1,8 @@
 """The command line dispatches, and says what there is."""
 
+import subprocess
+import sys
+
 import pytest
 
 from flatness.__main__ import main
@@ -25,3 +28,9 @@ def test_show_of_what_is_not_recorded_lists_what_is(capsys, tmp_path):
     with pytest.raises(SystemExit):
         main(["show", "pair_proxy_mnist", "--folder", str(tmp_path)])
     assert "no such record" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_ends_it_quietly():
+    program = "import os, sys; os.close(0); r, w = os.pipe(); os.close(r); os.dup2(w, 1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    found = subprocess.run([sys.executable, "-c", program, "-m", "flatness", "list"], capture_output=True, text=True)
+    assert found.returncode == 1 and found.stderr == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 
@@ -23,5 +24,16 @@ def main(arguments: list[str] | None = None) -> int:
     return commands[options.command](options.arguments)
 
 
+def _into_a_pipe() -> int:
+    """`main`, which ends quietly where the reader of its output does (``| head``)."""
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        return 1
+    return status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_into_a_pipe())

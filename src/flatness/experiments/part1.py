@@ -29,6 +29,10 @@ from flatness.symmetry import merge, orbit_minimum, split_to_width
 from flatness.targets import DataSet, draw, sample_inputs
 from flatness.two_layer import TwoLayer, half_mse
 
+# Ends of long searches on a non-convex problem: on another processor they round differently and end elsewhere, mostly nearby.
+SEARCHED = ("flatness", "variation", "loss", "loss_error", "relative", "best", "best_relative", "adversary", "flatness_ratio",
+            "adversary_relative")
+
 
 @dataclass(frozen=True)
 class InterpolatorsConfig:
