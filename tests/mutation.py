@@ -37,7 +37,6 @@ cli()
 # The files whose subject a module is; the others have a file of their own name.
 FEASIBILITY = ("test_feasibility.py", "test_certificates.py", "test_extension.py")
 TESTS = {name: FEASIBILITY for name in ("refutations", "certificates", "labelled_points")}
-TESTS["policy_cone"] = ("test_policy_cone.py", *FEASIBILITY)
 
 
 def files_of(module: str) -> list[str]:
