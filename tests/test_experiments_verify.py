@@ -114,3 +114,12 @@ def test_a_search_that_found_nothing_has_no_part_in_the_mean():
     again = recorded.assign(flatness=recorded.flatness + 0.5)
     assert compare("x", again, recorded, chaotic=("flatness",)).agrees
     assert not compare("x", again.fillna(2.0), recorded, chaotic=("flatness",)).agrees
+
+
+def test_a_small_gap_counts_unless_it_is_said_to_be_negligible():
+    """Four rows near 1 with next to no spread, and one near 100: a thousandth of that is .1."""
+    recorded = pd.DataFrame({"n": [1] * 4 + [2], "seed": range(5), "value": [1.0, 1.0, 1.0, 1.0001, 100.0]})
+    again = recorded.assign(value=[1.09, 1.09, 1.09, 1.09, 100.0])
+    assert not compare("x", again, recorded, chaotic=("value",)).agrees
+    assert compare("x", again, recorded, chaotic=("value",), negligible=1e-3).agrees
+    assert not compare("x", again.assign(value=again.value + [0.03, 0.03, 0.03, 0.03, 0]), recorded, chaotic=("value",), negligible=1e-3).agrees

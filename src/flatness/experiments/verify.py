@@ -24,7 +24,7 @@ from flatness.experiments.registry import EXPERIMENTS
 EXACT = 1e-6  # relative: float64 on any processor
 ROUNDING = 1e-12  # absolute: a residual of this size is zero
 DERIVED = {"seconds"}  # columns that are no results
-NEGLIGIBLE = 1e-3  # of the largest recorded value: a gap between means that says nothing
+NEGLIGIBLE = 1e-3  # of the largest recorded value: a gap between means of ends of searches that says nothing
 KEYS = ("data", "n", "split", "seed", "regime", "rule", "batch", "lr", "target", "ratio", "kind", "panel", "law", "noise", "d", "cell",
         "activation")  # columns that name a row, beside the arguments of its unit
 
@@ -48,8 +48,9 @@ def verify(name: str, *, units: int = 1, seed: int = 0, device: str | None = Non
     rounding. Two kinds of results do not come again on another processor: networks trained in float32, which are chaotic in the
     last bit, and the ends of long searches on a non-convex problem, whose columns the experiment's module names in ``SEARCHED``.
     There the mean of a column over the new rows of a setting (all keys but the seed) may differ from the recorded mean of that
-    setting by four standard errors of the difference, with the standard deviation of the recorded rows. Raises ValueError for an
-    unknown name and RecordError if nothing is recorded.
+    setting by four standard errors of the difference, with the standard deviation of the recorded rows; the mean of ends of
+    searches also by a thousandth of the largest recorded value. Raises ValueError for an unknown name and RecordError if nothing
+    is recorded.
     """
     if name not in EXPERIMENTS:
         raise ValueError(f"experiment: expected one of {', '.join(EXPERIMENTS)}, got {name!r}")
@@ -62,14 +63,18 @@ def verify(name: str, *, units: int = 1, seed: int = 0, device: str | None = Non
     every = experiment.units(config)
     picked = np.random.default_rng(seed).permutation(len(every))[:units]
     again = pd.concat([experiment.compute(config, chosen, default_dtype(chosen), **every[i]) for i in sorted(picked)], ignore_index=True)
-    chaotic = again.columns if getattr(config, "precision", "float64") == "float32" else getattr(experiment.module, "SEARCHED", ())
-    return compare(name, again, record.table, chaotic=chaotic, keys=(*KEYS, *every[0]))
+    keys, searched = (*KEYS, *every[0]), getattr(experiment.module, "SEARCHED", ())
+    if getattr(config, "precision", "float64") == "float32":
+        return compare(name, again, record.table, chaotic=again.columns, keys=keys)
+    return compare(name, again, record.table, chaotic=searched, negligible=NEGLIGIBLE, keys=keys)
 
 
-def compare(name: str, again: pd.DataFrame, recorded: pd.DataFrame, *, chaotic: Sequence[str] = (), keys: Sequence[str] = KEYS) -> Comparison:
+def compare(name: str, again: pd.DataFrame, recorded: pd.DataFrame, *, chaotic: Sequence[str] = (), negligible: float = 0.0,
+            keys: Sequence[str] = KEYS) -> Comparison:
     """Match rows by the columns in ``keys``, which name them, and compare the rest, those in ``chaotic`` by their means.
 
-    Columns of ``keys`` and ``chaotic`` need not be there.
+    A gap between means of ``negligible`` times the largest recorded value is none. Columns of ``keys`` and ``chaotic`` need not
+    be there.
     """
     for argument, table in (("again", again), ("recorded", recorded)):
         if not isinstance(table, pd.DataFrame) or not len(table):
@@ -86,7 +91,7 @@ def compare(name: str, again: pd.DataFrame, recorded: pd.DataFrame, *, chaotic: 
     for column in (c for c in common if c not in keys):
         deviation, limit, unit = _distance(merged[column], merged[f"{column} recorded"]), EXACT, "relative"
         if column in chaotic and 0 < deviation < np.inf:
-            deviation = _standard_errors(column, again, recorded, [key for key in keys if key != "seed"])
+            deviation = _standard_errors(column, again, recorded, [key for key in keys if key != "seed"], negligible)
             limit, unit = 4.0, "standard errors of the mean"
         if deviation / limit > share or not worst:
             worst, share, text = column, deviation / limit, f"largest deviation {deviation:.1g} {unit}, in {column}"
@@ -107,17 +112,17 @@ def _distance(new: pd.Series, old: pd.Series) -> float:
     return float((np.abs(a - b) / np.maximum(np.abs(b), 1e-9 * np.abs(b).max())).max())
 
 
-def _standard_errors(column: str, again: pd.DataFrame, recorded: pd.DataFrame, setting: list[str]) -> float:
+def _standard_errors(column: str, again: pd.DataFrame, recorded: pd.DataFrame, setting: list[str], negligible: float) -> float:
     """Largest difference, over the settings, between the means of a column, in standard errors of that difference.
 
-    A gap of a thousandth of the largest recorded value is none. Any other is infinite in a setting with fewer than three recorded
-    rows, or without spread in them.
+    Zero for a gap of at most ``negligible`` times the largest recorded value; any other is infinite in a setting with fewer than
+    three recorded rows, or without spread in them.
     """
     def groups(table):
         table = table[table[column].notna()]  # both tables miss the same values
         return dict(list(table.groupby(setting)[column])) if setting else {(): table[column]}
 
-    found, known, none = 0.0, groups(recorded), NEGLIGIBLE * recorded[column].astype(float).abs().max()
+    found, known, none = 0.0, groups(recorded), negligible * recorded[column].astype(float).abs().max()
     for key, new in groups(again).items():
         old = known[key].astype(float)
         error = old.std() * (1 / len(new) + 1 / len(old)) ** 0.5
