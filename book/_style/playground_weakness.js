@@ -114,8 +114,8 @@
   function vanishing(data) {
     const sizes = Object.keys(data).map(Number).sort((p, q) => p - q), said = report(), right = html("div", {className: "movable-half"});
     const ends = sizes.flatMap((n) => [data[n].low, data[n].high]);
-    const left = panel("Accuracy of small-batch less that of large-batch training in points, with its 95 % interval, against the number of images", "training images n",
-      "advantage of small batches, points", [sizes[0] / 1.5, sizes.at(-1) * 1.5], spread([...ends, 0]), true);
+    const left = panel("Accuracy of the large-batch regime less that of the small-batch one in points, with its 95 % interval, against the number of images", "training images n",
+      "advantage of the large batch, points", [sizes[0] / 1.5, sizes.at(-1) * 1.5], spread([...ends, 0]), true);
     left.layer.append(svg("path", {d: `M${LEFT} ${left.y(0)}H${W - RIGHT}`, class: "reference"}),
       ...sizes.map((n) => svg("line", {x1: left.x(n), x2: left.x(n), y1: left.y(data[n].low), y2: left.y(data[n].high), class: "curve"})));
     const dots = sizes.map((n) => svg("circle", {cx: left.x(n), cy: left.y(data[n].gap), r: 4}));
@@ -129,7 +129,7 @@
         ...large.map(([loss, hit]) => svg("rect", {x: chart.x(loss) - 4, y: chart.y(hit) - 4, width: 8, height: 8, class: "kind kind-4"})));
       right.replaceChildren(chart.root);
       const middle = (rows) => short(rows.map(([loss]) => loss).sort((p, q) => p - q)[Math.floor(rows.length / 2)]);
-      said.textContent = `n = ${n}: small batches lead by ${data[n].gap.toFixed(2)} points [${data[n].low.toFixed(2)}, ${data[n].high.toFixed(2)}], ${small.length} + ${large.length} networks; `
+      said.textContent = `n = ${n}: the large batch leads by ${data[n].gap.toFixed(2)} points [${data[n].low.toFixed(2)}, ${data[n].high.toFixed(2)}], ${small.length} + ${large.length} networks; `
         + `median loss at stopping ${middle(small)} (small, circles) and ${middle(large)} (large, squares)`;
       control.input.setAttribute("aria-valuetext", said.textContent);
     };
