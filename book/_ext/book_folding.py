@@ -1,4 +1,4 @@
-"""Code that is plumbing folds under a line that says what it is.
+"""Code that is plumbing, and long proofs, fold under a line that says what they are.
 
 What stays open is short and reads like the formula beside it. A cell folds if it only imports and
 sets up, only draws, only checks, or has more than eight lines; its outputs stay. A tag in the
@@ -13,8 +13,10 @@ import re
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
+from sphinx_proof.nodes import proof_node
 
-LONGEST_OPEN = 8  # lines
+LONGEST_OPEN = 8  # lines of code
+LONGEST_PROOF = 1500  # characters: about ten lines on a page
 SETTING_UP = re.compile(r"default_device|default_dtype|set_|rcParams|Generator\(|manual_seed")
 DRAWING = re.compile(r"figures\.|plt\.|\bax(es)?\b|\bfig\b")
 
@@ -68,10 +70,18 @@ class Folding(SphinxTransform):
             name = label(cell.astext())
             if name is None:
                 continue
-            place = cell.parent.index(cell)
-            opening = f'<details class="folded"><summary>{name}</summary>'
-            cell.parent.insert(place + 1, nodes.raw("", "</details>", format="html"))
-            cell.parent.insert(place, nodes.raw("", opening, format="html"))
+            fold(cell, name)
+        for proof in list(self.document.findall(proof_node)):
+            if len(proof.astext()) > LONGEST_PROOF:
+                fold(proof, "proof")
+
+
+def fold(node: nodes.Node, name: str) -> None:
+    """Put a node into a <details> element with this summary."""
+    place = node.parent.index(node)
+    opening = f'<details class="folded"><summary>{name}</summary>'
+    node.parent.insert(place + 1, nodes.raw("", "</details>", format="html"))
+    node.parent.insert(place, nodes.raw("", opening, format="html"))
 
 
 def setup(app: Sphinx) -> dict:

@@ -260,7 +260,7 @@ class FunctionLinks(SphinxTransform):
                 elif used and re.fullmatch(r"\w+", text):
                     target = next((t for m in modules if (t := canonical(f"{m}.{text}"))), None)
                 if target and (full or used):
-                    kind = "mod" if target in all_modules() else "obj"
+                    kind = "mod" if target in all_modules() or target in groups() else "obj"
                     link = addnodes.pending_xref(
                         "",
                         literal.deepcopy(),

@@ -58,6 +58,7 @@ def beginning(text: str, longest: int = 220) -> str:
     paragraph = re.split(r"\n\s*\n|\n\$\$", text)[0].replace("\n", " ")
     sentence = re.split(r"(?<=[.:])\s+(?=[A-Z(])", paragraph)[0].strip()
     whole = sentence.count("$") % 2 == 0 and sentence.count("`") % 2 == 0
+    sentence = re.sub(r"(\{doc\}`)(?!/)", r"\1/book/", sentence)
     return sentence.replace("|", r"\vert ") if whole and len(sentence) <= longest else "…"
 
 
