@@ -72,8 +72,17 @@ class Folding(SphinxTransform):
                 continue
             fold(cell, name)
         for proof in list(self.document.findall(proof_node)):
+            emphasise_opening(proof)
             if len(proof.astext()) > LONGEST_PROOF:
                 fold(proof, "proof")
+
+
+def emphasise_opening(proof: nodes.Node) -> None:
+    """The word "Proof." in italics, as in print."""
+    first = next(proof.findall(nodes.Text), None)
+    if first is not None and first.startswith("Proof. "):
+        rest = nodes.Text(first.removeprefix("Proof. "))
+        first.parent.replace(first, [nodes.emphasis("", "Proof."), nodes.Text(" "), rest])
 
 
 def fold(node: nodes.Node, name: str) -> None:

@@ -83,15 +83,18 @@ def table(app: Sphinx, page: str, source: list[str]) -> None:
         return
     sections = []
     for path in sorted(BOOK.glob("[abc]*_*.md")):
+        text = path.read_text(encoding="utf-8")
         rows = [
-            f"| {{prf:ref}}`{s.label}` | {s.title} | {s.beginning} | "
+            f"| {{prf:ref}}`{s.label}`<br>{s.title} | {s.beginning} | "
             + (f"`{s.check}`" if s.check else "–").replace("|", "\\|")
             + " |"
-            for s in statements(path.read_text(encoding="utf-8"))
+            for s in statements(text)
         ]
         if rows:
-            head = "| | name | begins | first check after it |\n|---|---|---|---|"
-            sections.append("\n".join([f"## {{doc}}`/book/{path.stem}`\n", head, *rows]))
+            title = re.search(r"^# (.+)$", text, re.M)[1]
+            head = "| | begins | first check after it |\n|---|---|---|"
+            where = f"In {{doc}}`/book/{path.stem}`.\n"
+            sections.append("\n".join([f"## {title}\n", where, head, *rows]))
     source[0] = source[0].replace(line, "\n\n".join(sections))
 
 
