@@ -240,6 +240,11 @@ def examine(page, thoroughly):
     return found
 
 
+WIDE = """() => [...document.querySelectorAll('article mjx-container[display="true"]')]
+  .filter(formula => formula.scrollWidth > formula.clientWidth + 1)
+  .map(formula => (formula.querySelector('mjx-assistive-mml') || formula).textContent.slice(0, 120))"""
+
+
 @pytest.fixture(scope="session")
 def visit(open_page):
     """The facts about a page on a phone, found once; a page that could not be opened is not tried
@@ -433,3 +438,13 @@ def test_pdf_has_every_chapter_and_no_raw_mathematics():
     assert 'href="../flat-or-weak.pdf"' in (HTML / "book" / "index.html").read_text(
         encoding="utf-8"
     )
+
+
+@rendered
+@in_browser
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_no_displayed_formula_is_cut_on_a_desktop(open_page, page):
+    """Folded proofs are opened first: what is hidden has no width."""
+    found = open_page(page, {"width": 1400, "height": 1000})
+    found.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true })")
+    assert found.evaluate(WIDE) == []
