@@ -56,7 +56,7 @@ EXEMPT = {
         "extension.Count", "extension.Estimate", "feasibility.PairVerdicts", "feasibility.EnsembleVerdicts", "flattest.Flattest",
         "images.Points", "images.Split", "images.Pool", "language.Language", "measures.Measure", "measures.Subject", "pacbayes.GaussianBound",
         "point_demands.Estimate", "point_demands.DemandModel", "pooling.Pooled", "population.PopulationLoss", "ranks.RankCorrelation",
-        "records.Record", "spectrum.Eigenvalue", "targets.DataSet", "tasks.Task", "training.Trained", "fetch.Archive")},
+        "records.Record", "spectrum.Eigenvalue", "targets.DataSet", "tasks.Task", "unlearned.UnlearnedBound", "training.Trained", "fetch.Archive")},
     **{name: ERROR for name in (
         "experiments.checkpoints.CheckpointError", "fetch.FetchError", "fetch.IntegrityError", "idx.IDXError", "images.MissingImages",
         "labelled_points.TrainingPolicyInfeasible", "language.ClashError", "polish.InterpolationError", "records.RecordError")},

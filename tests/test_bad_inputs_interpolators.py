@@ -8,7 +8,7 @@ from bad_inputs import Case, defects
 from test_bad_inputs_networks import two, two_parts
 
 from flatness import (adversary, bounds, flattest, harmonics, interpolators, norms, penalised, polish, population, scaling, small_ball,
-                      small_ball_bounds, targets)
+                      small_ball_bounds, targets, unlearned)
 from flatness.activations import ABS, RELU
 from flatness.polish import InterpolationError
 
@@ -51,6 +51,7 @@ CASES = [
     *(Case(function, two_parts("net")) for function in (norms.variation_terms, norms.variation_norm, norms.variation_power)),
     Case(bounds.flatness_lower_bound, xy(width=lambda: 5)),
     Case(lambda **kw: bounds.flatness_lower_bound(**kw | {"activation": ABS}), xy(), "bounds.flatness_lower_bound (two-sided)"),
+    Case(bounds.flatness_floor, xy(xi=lambda: data().y)),
     Case(bounds.certificate, xy(candidates=lambda: {"teacher": interpolators.teacher(data(), RELU)}, width=lambda: 5,
                                 tolerance=lambda: 1e-18), exempt=TINY, named={"x": "x|candidate", "y": "y|candidate",
                                                                                "tolerance": "tolerance|candidate"}),
@@ -140,6 +141,9 @@ CASES = [
         small_ball_bounds.activity_lower_bound, small_ball_bounds.slope_lower_bound, small_ball_bounds.energy_lower_bound)),
     Case(small_ball_bounds.comparison_probability, numbers(c=0.5, n=7, d=3)),
     Case(harmonics.harmonic_dimension, numbers(d=5, k=3)),
+    Case(harmonics.cosine_multiplier, numbers(r=5, k=4)),
+    Case(unlearned.unlearned_bound, lambda: dict(n=7, d=3, link=RELU, generator=np.random.default_rng(0),
+                                                 kappa=1.0, failure=0.5, draws=1000)),
     Case(harmonics.legendre, numbers(d=5, k=3, t=np.linspace(-1, 1, 7)),
          exempt={f"t: axis {side}": "entry by entry" for side in ("in front", "behind")}),
     Case(lambda **kw: harmonics.harmonic_energies(torch.relu, **kw), numbers(d=5, degrees=3, directions=2), "harmonics.harmonic_energies"),

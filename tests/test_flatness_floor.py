@@ -51,13 +51,13 @@ def test_integer_inputs_full_of_ties_antipodes_and_zeros(seed, act):
     assert orbit_minimum(net, x) >= flatness_floor(x, net(x)[0], act) * (1 - 1e-10)
 
 
-def test_a_single_neuron_is_certified_where_it_is_the_least_active():
-    """Antipodal pairs: every direction off the kinks is active on one of each, so xi = y is sharp."""
-    half = random_inputs(3, 1, 6, 3)[0]
-    half = half / half.norm(dim=1, keepdim=True)
-    x = torch.cat([half, -half])
-    net = random_network(5, "relu", 1, 1, 3)
+def test_a_single_neuron_is_certified_where_no_direction_is_less_active():
+    """Five points of a regular pentagon: a half-plane holds two or three; a neuron on two is flattest."""
+    angle = 2 * torch.pi * torch.arange(5).double() / 5
+    x = torch.stack([angle.cos(), angle.sin()], 1)
+    net = TwoLayer(torch.full((1,), 1.5).double(), (x[0] + x[1])[None], RELU)
     y = net(x)[0]
+    assert (y > 0).sum() == 2
     torch.testing.assert_close(flatness_floor(x, y, RELU, y), orbit_minimum(net, x), rtol=1e-12, atol=0)
 
 
@@ -66,7 +66,7 @@ def test_kinks_lie_below_the_floor_of_the_absolute_value():
     x, y = torch.eye(2).double(), torch.tensor([1.0, 0.0]).double()
     at_kink = TwoLayer(torch.ones(1).double(), x[:1], ABS)
     floor = flatness_floor(x, y, ABS)
-    assert orbit_minimum(at_kink, x).item() == 1 and abs(floor.item() - 2**0.5) < 1e-12
+    assert abs(orbit_minimum(at_kink, x).item() - 1) < 1e-12 and abs(floor.item() - 2**0.5) < 1e-12
     near = TwoLayer(torch.ones(1).double(), torch.tensor([[1.0, 1e-8]]).double(), ABS)
     assert abs(orbit_minimum(near, x).item() - floor.item()) < 1e-7
 
