@@ -73,7 +73,7 @@ pdf: $(VENV)/.browser book
 	@$(BIN)/python book/print.py
 
 verify: $(READY)
-	@$(BIN)/python -m flatness verify
+	@$(BIN)/python -m flat_or_weak verify
 
 $(VENV)/.mutation: $(READY) requirements-mutation.txt
 	@$(PIP) -r requirements-mutation.txt
