@@ -50,7 +50,7 @@ def legendre(d: int, k: int, t: np.ndarray | float) -> np.ndarray:
 
 @checked(r=at_least(2), k=at_least(0))
 def cosine_multiplier(r: int, k: int) -> float:
-    """lambda_k of the cosine transform E_v |<v, z>| Y(v) = lambda_k Y(z) on degree-k harmonics Y of
+    """omega_k of the cosine transform E_v |<v, z>| Y(v) = omega_k Y(z) on degree-k harmonics Y of
     R^r, v uniform on the unit sphere, |z| = 1; 0 for odd k, of order k^{-(r+2)/2} for even k.
     It turns an even function of degree 1 into a measure on directions (chapter a6_nongeneralising).
 
