@@ -1,4 +1,4 @@
-"""The floor with a free vector xi: against directions drawn by the thousand, and against networks."""
+"""The floor with a free vector xi: against thousands of directions, and against networks."""
 
 import pytest
 import torch
@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from two_layer_cases import random_inputs, random_network
 
-from flatness.networks.activations import ABS, ACTIVATIONS, LEAKY_RELU, RELU, RELU2, Activation
 from flatness.interpolators.bounds import flatness_lower_bound
 from flatness.interpolators.floors import flatness_floor
+from flatness.networks.activations import ABS, ACTIVATIONS, LEAKY_RELU, RELU, RELU2, Activation
 from flatness.networks.two_layer import TwoLayer
 from flatness.symmetry.orbits import orbit_minimum
 
@@ -59,7 +59,7 @@ def test_integer_inputs_full_of_ties_antipodes_and_zeros(seed, act):
 
 
 def test_a_single_neuron_is_certified_where_no_direction_is_less_active():
-    """Five points of a regular pentagon: a half-plane holds two or three; a neuron on two is flattest."""
+    """A half-plane holds two or three points of a pentagon; a neuron on two is flattest."""
     angle = 2 * torch.pi * torch.arange(5).double() / 5
     x = torch.stack([angle.cos(), angle.sin()], 1)
     net = TwoLayer(torch.full((1,), 1.5).double(), (x[0] + x[1])[None], RELU)
@@ -71,7 +71,7 @@ def test_a_single_neuron_is_certified_where_no_direction_is_less_active():
 
 
 def test_kinks_lie_below_the_floor_of_the_absolute_value():
-    """The reason why F*_min leaves kinks out: |z| with the convention s'(0) = 0 undercuts every smooth point."""
+    """Why F*_min leaves kinks out: |z| with s'(0) = 0 undercuts every smooth point."""
     x, y = torch.eye(2).double(), torch.tensor([1.0, 0.0]).double()
     at_kink = TwoLayer(torch.ones(1).double(), x[:1], ABS)
     floor = flatness_floor(x, y, ABS)

@@ -76,7 +76,7 @@ def test_bad_arguments():
 
 @pytest.mark.parametrize("r", [2, 3, 5])
 def test_cosine_multiplier_against_quadrature(r):
-    """E |t| P_k(t), t the first coordinate of a uniform unit vector: by the midpoint rule in the angle."""
+    """E |t| P_k(t), t the first coordinate of a uniform unit vector: midpoint rule in the angle."""
     angle = (np.arange(400_000) + 0.5) * np.pi / 400_000
     density = np.sin(angle) ** (r - 2)
     for k in range(7):

@@ -1,4 +1,4 @@
-"""The usable bound of Result I: its parts against simulation in full dimension, and against networks."""
+"""The usable bound of Result I: its parts against simulation in full dimension."""
 
 import math
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from flatness.networks.activations import ABS, LEAKY_RELU, RELU, RELU2
 from flatness.interpolators.unlearned import BINS, _circle, _draw, _upper_quantile, unlearned_bound
+from flatness.networks.activations import ABS, LEAKY_RELU, RELU, RELU2
 
 
 @pytest.mark.parametrize("link", [RELU, ABS], ids=lambda link: link.name)
@@ -37,7 +37,7 @@ def test_the_mean_on_the_circle_is_the_expectation(link):
 
 
 def test_the_stand_ins_dominate_what_a_search_finds_in_full_dimension():
-    """Searched sup of |(P_n - P) h <u, x>_+| over directions, d = 8, against the proved quantile (90 %)."""
+    """Searched sup of |(P_n - P) h <u, x>_+| over directions, d = 8, against the proved 90 %."""
     n, d, rng = 400, 8, np.random.default_rng(2)
     bound = unlearned_bound(n, d, RELU, rng, draws=2000)
     found = []

@@ -1,4 +1,4 @@
-"""Two-layer networks that fit the data: the flattest, the memorising, the adversarial; and bounds on them.
+"""Two-layer networks that fit the data: the flattest, the memorising, the adversarial; and bounds.
 
 * `adversarial`: the adversary: the flattest interpolator we can find among those with a large
   population loss.

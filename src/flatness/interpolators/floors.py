@@ -1,7 +1,7 @@
-"""A floor under the flatness of every interpolator, with a free vector (chapter a4_symmetry, p = 1).
+"""A floor under the flatness of every interpolator, with a free vector (chapter a4_symmetry).
 
-A neuron can help to fit a vector xi only on the samples on which it is active, and there it pays.  For small d the
-supremum over directions that this leaves is a finite search over extreme rays.
+A neuron can help to fit a vector xi only on the samples on which it is active, and there it pays.
+For small d the supremum over directions that this leaves is a finite search over extreme rays.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ _POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 def flatness_floor(
     x: torch.Tensor, y: torch.Tensor, activation: Activation, xi: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The floor of chapter a4_symmetry under F* of every interpolator off the kinks, p = 1, shape (M,):
+    """The floor of chapter a4_symmetry under F* of every interpolator off the kinks, p = 1, (M,):
 
         2 P_n(xi y) / R,   R^2 = sup_u P_n xi^2 1{s(<u, x>) != 0} / P_n s'(<u, x>)^2 |x|^2,
 
     P_n the sample mean, u over directions off the kinks.  Without `xi` the best of
-    xi = |x|^{1-t} |y|^t sign(y), t = 0, 1/4, ..., 1: t = 0 is `flatness_lower_bound` (ReLU), t = 1 is xi = y.
+    xi = |x|^{1-t} |y|^t sign(y), t = 0, 1/4, ..., 1: t = 0 is `flatness_lower_bound` (ReLU), t = 1
+    is xi = y.
 
-    The supremum is exact for samples in general position: every pattern of active samples is that of an
-    extreme ray, orthogonal to d - 1 samples, with these d - 1 on either side.  Otherwise it is an upper
-    bound, so the floor holds all the same.
+    The supremum is exact for samples in general position: every pattern of active samples is that
+    of an extreme ray, orthogonal to d - 1 samples, with these d - 1 on either side.  Otherwise it
+    is an upper bound, so the floor holds all the same.
 
     Raises
     ------
     ValueError
-        if the degree is above 1, a zero input has a label other than 0 (nothing interpolates), or there
-        are more than `MOST_RAYS` sets of d - 1 samples.
+        if the degree is above 1, a zero input has a label other than 0 (nothing interpolates), or
+        there are more than `MOST_RAYS` sets of d - 1 samples.
 
     >>> from flatness.networks.activations import RELU
     >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
@@ -64,14 +65,13 @@ def flatness_floor(
         weights = np.stack([candidate[k].cpu().numpy() ** 2 for candidate in family])
         ratios = _activity_ratio(x[k].cpu().numpy(), weights, activation)
         gains = [(candidate[k] * y[k]).mean().item() for candidate in family]
-        floors.append(
-            max(2 * max(g, 0.0) / math.sqrt(r) if r > 0 else 0.0 for g, r in zip(gains, ratios))
-        )
+        kept = [2 * max(g, 0.0) / r**0.5 for g, r in zip(gains, ratios, strict=True) if r > 0]
+        floors.append(max(kept, default=0.0))
     return torch.tensor(floors, dtype=x.dtype, device=x.device)
 
 
 def _activity_ratio(x: np.ndarray, weights: np.ndarray, act: Activation) -> np.ndarray:
-    """sup_u of sum_i weights_i 1{s != 0} over sum_i s'^2 |x_i|^2, for each row of weights (k, n)."""
+    """sup_u of sum_i weights_i 1{s != 0} over sum_i s'^2 |x_i|^2, each row of weights (k, n)."""
     if act.plus == 0:
         x, plus, minus = -x, act.minus**2, 0.0
     else:
@@ -104,8 +104,8 @@ def _activity_ratio(x: np.ndarray, weights: np.ndarray, act: Activation) -> np.n
 
 
 def _extreme_rays(x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pre-activations (rays, n) of the directions orthogonal to r - 1 samples, r the rank of x, both signs,
-    and which of them are zero; in blocks."""
+    """Pre-activations (rays, n) of directions orthogonal to r - 1 samples, r the rank of x, with
+    both signs, and which of them are zero; in blocks."""
     _, values, axes = np.linalg.svd(x, full_matrices=False)
     rank = int((values > 1e-12 * values[0]).sum())
     x = x @ axes[:rank].T

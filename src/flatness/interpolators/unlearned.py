@@ -1,17 +1,18 @@
-"""How flat an interpolator can be that has not learned its target: proved, with constants one can use.
+"""How flat an interpolator can be that has not learned its target, with constants one can use.
 
-h(x) = link(<e, x>), |e| = 1, is the target, x standard Gaussian in R^d, the student a ReLU network without
-biases.  An interpolator of y_i = h(x_i) has *not learned* the share kappa of h if
+h(x) = link(<e, x>), |e| = 1, is the target, x standard Gaussian in R^d, the student a ReLU network
+without biases.  An interpolator of y_i = h(x_i) has *not learned* the share kappa of h if
 
-    P f h <= (1 - kappa) P h^2           (P: a fresh input; then P (f - h)^2 >= kappa^2 P h^2).
+    P f h <= (1 - kappa) P h^2     (P: a fresh input; then P (f - h)^2 >= kappa^2 P h^2).
 
 On the sample P_n f h = P_n h^2, so every such f, of any width, has (chapter a6_nongeneralising)
 
-    V(f) >= (kappa P h^2 - |(P_n - P) h^2|) / D_n,        D_n = sup_{|u|=1} |(P_n - P) <u, x>_+ h|,
+    V(f) >= (kappa P h^2 - |(P_n - P) h^2|) / D_n,    D_n = sup_{|u|=1} |(P_n - P) <u, x>_+ h|,
     F*(f) / F*_min >= 2 sqrt(lambda_n mu_n d) V(f) / F*(h).
 
-Comparison of Gaussian processes bounds D_n by variables that live in the plane and on a line.  Their quantiles
-are simulated, and each is replaced by an order statistic that exceeds it with 99 % confidence.
+Comparison of Gaussian processes bounds D_n by variables that live in the plane and on a line.
+Their quantiles are simulated, and each is replaced by an order statistic that exceeds it with 99 %
+confidence.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ CONFIDENCE = 0.99
 class UnlearnedBound:
     """A lower bound `ratio` on F*(f) / F*_min and the numbers that it is made of.
 
-    `norm` bounds V(f) from below; `deviation` is D_n and `gap` |(P_n - P) h^2| from above, `teacher` F*(h)
-    from above, `energy` and `slope` lambda_n and mu_n from below; all at once with the stated probability.
+    `norm` bounds V(f) from below; `deviation` is D_n and `gap` |(P_n - P) h^2| from above,
+    `teacher` F*(h) from above, `energy` and `slope` lambda_n and mu_n from below; all at once with
+    the stated probability.
     """
 
     ratio: float
@@ -58,8 +60,8 @@ def unlearned_bound(
     failure: float = 0.1,
     draws: int = 4000,
 ) -> UnlearnedBound:
-    """With probability at least 1 - `failure` over the sample *every* ReLU interpolator of h that has not
-    learned the share `kappa` of it has F* >= `ratio` F*_min; the ratio is 0 where nothing is proved.
+    """With probability at least 1 - `failure` over the sample *every* ReLU interpolator of h that
+    has not learned the share `kappa` of it has F* >= `ratio` F*_min; 0 where nothing is proved.
 
     Parameters
     ----------
@@ -71,13 +73,13 @@ def unlearned_bound(
     Raises
     ------
     ValueError
-        if the link is another one, or `draws` are too few for the quantiles that `failure` asks for.
+        if the link is another one, or `draws` are too few for the quantiles asked for.
     """
     if link.degree != 1 or min(link.plus, link.minus) < 0:
         raise ValueError(f"link: expected degree 1 and values >= 0, got {link}")
     if draws * failure / 20 < 10:
         raise ValueError(
-            f"draws: expected at least {math.ceil(200 / failure)} for failure = {failure}, got {draws}"
+            f"draws: expected at least {math.ceil(200 / failure)}, failure = {failure}, got {draws}"
         )
     table = np.array([_draw(n, d, link, generator) for _ in range(draws)])
     linear, gap, teacher = (_upper_quantile(column, failure / 10) for column in table[:, :3].T)
@@ -102,7 +104,7 @@ def _upper_quantile(values: np.ndarray, failure: float) -> float:
 
 
 def _draw(n: int, d: int, link: Activation, generator: np.random.Generator) -> tuple[float, ...]:
-    """|(P_n - P) h x|, |(P_n - P) h^2|, F*(h) and the two stand-ins for sup ±(P_n - P) h |<u, x>|."""
+    """|(P_n - P) h x|, |(P_n - P) h^2|, F*(h), and stand-ins for sup ±(P_n - P) h |<u, x>|."""
     z, k = generator.standard_normal((2, n))
     h = link.plus * np.maximum(z, 0) + link.minus * np.maximum(-z, 0)
     mean, size = (link.plus + link.minus) / 2, math.sqrt(np.square(h).mean())
@@ -124,8 +126,9 @@ def _draw(n: int, d: int, link: Activation, generator: np.random.Generator) -> t
 def _circle(z: np.ndarray, k: np.ndarray, h: np.ndarray, mean: float) -> tuple[float, float]:
     """sup and -inf over the circle of (P_n - P) h |c z + s k|, (c, s) of length 1, from above.
 
-    Angles are rounded to `BINS` places; the Lipschitz constant of the sum pays for it.  For h = |z| the mean
-    is (2/pi)(sqrt(1 - c^2) + c arcsin c), for h = z_+ half of it, since (z, k) and (-z, -k) have one law.
+    Angles are rounded to `BINS` places; the Lipschitz constant of the sum pays for it.  For h = |z|
+    the mean is (2/pi)(sqrt(1 - c^2) + c arcsin c), for h = z_+ half of it, since (z, k) and
+    (-z, -k) have one law.
     """
     step = 2 * math.pi / BINS
     length = np.hypot(z, k)
