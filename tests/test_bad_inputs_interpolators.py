@@ -19,6 +19,7 @@ from flatness.interpolators import (
     harmonics,
     penalised,
     polish,
+    resolved,
     search,
     small_ball,
     small_ball_bounds,
@@ -59,6 +60,10 @@ def network():
 DRAWS = "other numbers are drawn in single precision"
 TINY = {"tolerance: 0.0": "exactly zero is not reached", "tolerance: 1e+200": "any network counts"}
 COUNTS = dict(n=lambda: 7, d=lambda: 3)
+
+
+def plane():
+    return np.random.default_rng(0).standard_normal((7, 2))
 
 
 def numbers(**values):
@@ -385,6 +390,17 @@ CASES = [
     ),
     Case(small_ball_bounds.comparison_probability, numbers(c=0.5, n=7, d=3)),
     Case(harmonics.cosine_multiplier, numbers(r=5, k=4)),
+    Case(
+        resolved.resolution,
+        lambda: dict(x=plane(), degree=2),
+        infinite="one sample resolves nothing",
+    ),
+    Case(resolved.plane_constants, lambda: dict(x=plane())),
+    Case(
+        resolved.bad_ratio,
+        lambda: dict(x=plane(), loss=0.2, norm=1.0, flatness=1.0),
+        infinite="one sample resolves nothing",
+    ),
     Case(
         unlearned.unlearned_bound,
         lambda: dict(

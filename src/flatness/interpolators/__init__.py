@@ -11,6 +11,7 @@
 * `penalised`: interpolation at a price: half-MSE + lambda * (a flatness penalty), with exact
   hand-written gradients.
 * `polish`: from nearly interpolating to interpolating: Gauss-Newton steps of minimum norm.
+* `resolved`: what one sample in the plane certifies about every bad interpolator of its labels.
 * `search`: the flattest interpolator we can find, and the linear programme that finishes it.
 * `small_ball`: how little of the sample one direction can see: the constants lambda_n and mu_n of
   chapter a5_norm.
@@ -49,6 +50,12 @@ from flatness.interpolators.polish import (
     require_interpolation,
     revive,
 )
+from flatness.interpolators.resolved import (
+    Resolution,
+    bad_ratio,
+    plane_constants,
+    resolution,
+)
 from flatness.interpolators.search import (
     Flattest,
     anneal,
@@ -80,11 +87,13 @@ __all__ = [
     "Certificate",
     "Flattest",
     "InterpolationError",
+    "Resolution",
     "Schedule",
     "UnlearnedBound",
     "activity_lower_bound",
     "adversary",
     "anneal",
+    "bad_ratio",
     "best_of",
     "certificate",
     "check_counting",
@@ -110,12 +119,14 @@ __all__ = [
     "minimise_penalised",
     "pair_up",
     "penalised_gradient",
+    "plane_constants",
     "poisoned",
     "polished",
     "private_neurons",
     "pull_to_opposite",
     "random_features",
     "require_interpolation",
+    "resolution",
     "revive",
     "silent_direction",
     "slope_lower_bound",
