@@ -10,18 +10,22 @@ from __future__ import annotations
 import html
 import json
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from IPython.display import HTML
 
+from flat_or_weak.studies import confounds, vanishing_summary
 from flatness._internal.arguments import integer
 from flatness._internal.checks import checked
 from flatness._internal.rules import at_least, shape
 from flatness.networks.activations import RELU
 from flatness.networks.two_layer import TwoLayer, trace_parts
 from flatness.symmetry.orbits import orbit_minimum
+from flatness.weakness.languages import Language, weakness
 
 DIGITS = 5  # of the numbers written into a page: they agree on every processor
 
@@ -116,4 +120,58 @@ def interpolators_data(interpolators: pd.DataFrame, adversary: pd.DataFrame) -> 
         found[target][f"{ratio:g}"]["adversary"] = part[
             ["flatness_ratio", "adversary_relative"]
         ].values.tolist()
+    return found
+
+
+def language_data(lang: Language, states: Sequence[str]) -> dict[str, Any]:
+    """The statements of a language by length, each with its programs, the states it is true of and
+    its weakness, the number of its completions.
+    """
+    names, masks = lang.vocabulary.names, lang.vocabulary.programs
+    counts = weakness(lang)
+    found = []
+    for statement in sorted(np.flatnonzero(lang.member).tolist(), key=lambda s: s.bit_count()):
+        held = [k for k in range(len(names)) if statement >> k & 1]
+        true = [s for s in range(len(states)) if all(masks[k] >> s & 1 for k in held)]
+        found.append(
+            {
+                "programs": [names[k] for k in held],
+                "states": [states[s] for s in true],
+                "weakness": int(counts[statement]),
+            }
+        )
+    return {"statements": found}
+
+
+def vanishing_data(table: pd.DataFrame) -> dict[str, Any]:
+    """n -> the gap in points with its interval, and for each regime the pairs (training loss at
+    stopping, test accuracy) of its networks.
+    """
+    gaps = vanishing_summary.accuracy_gaps(table)
+    found: dict[str, Any] = {}
+    for n, part in vanishing_summary.kept(table).groupby("n"):
+        pairs = {
+            regime: rows[["train_loss", "test_accuracy"]].to_numpy().tolist()
+            for regime, rows in part.groupby("regime")
+        }
+        found[str(n)] = gaps.loc[n, ["gap", "low", "high"]].astype(float).to_dict() | pairs
+    return found
+
+
+def splits_data(table: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Data set -> measure -> its label, the rank correlation with test accuracy in every split, and
+    the pooled one with its interval.
+    """
+    found: dict[str, Any] = {}
+    for name, part in table.groupby("data", sort=False):
+        found[name] = {}
+        for measure, label in labels.items():
+            pooled = confounds.pooled(part, measure)
+            found[name][measure] = {
+                "label": label,
+                "rho": confounds.rho_by_split(confounds.kept(part), measure).tolist(),
+                "pooled": pooled.rho,
+                "low": pooled.interval[0],
+                "high": pooled.interval[1],
+            }
     return found

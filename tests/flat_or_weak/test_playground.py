@@ -1,9 +1,11 @@
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from flat_or_weak import playground
 from flat_or_weak.playground import (
     interpolators_data,
     movable,
@@ -13,6 +15,7 @@ from flat_or_weak.playground import (
 )
 from flatness.networks.two_layer import trace
 from flatness.symmetry.orbits import rescale
+from flatness.weakness.languages import language, vocabulary
 
 
 def line(n=5):
@@ -73,3 +76,45 @@ def test_best_is_per_data_set():
             }
         }
     }
+
+
+def test_language_data_counts_the_completions_that_the_figure_marks():
+    lang = language(vocabulary({"a": [0, 1], "b": [1, 2], "c": [2]}, n_states=3))
+    statements = playground.language_data(lang, ["x", "y", "z"])["statements"]
+    for one in statements:
+        held = [s for s in statements if set(one["programs"]) <= set(s["programs"])]
+        assert one["weakness"] == len(held)
+    assert statements[0] == {"programs": [], "states": ["x", "y", "z"], "weakness": len(lang)}
+
+
+def test_vanishing_data_measures_the_lead_of_the_large_batch():
+    rows = [
+        {
+            "n": 500,
+            "regime": r,
+            "seed": s,
+            "train_loss": 0.1,
+            "diverged": False,
+            "train_accuracy": 1.0,
+        }
+        | {"test_accuracy": a + 0.001 * s}
+        for r, a in (("small", 0.80), ("large", 0.82))
+        for s in range(5)
+    ]
+    found = playground.vanishing_data(pd.DataFrame(rows))["500"]
+    assert found["gap"] == pytest.approx(2.0) and found["low"] < 2 < found["high"]
+    assert len(found["small"]) == len(found["large"]) == 5
+
+
+def test_splits_data_holds_every_split_and_the_pooled_correlation():
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "data": "mnist",
+            "split": np.repeat(range(6), 30),
+            "test_accuracy": generator.random(180),
+            "pair_proxy": generator.random(180),
+        }
+    ).assign(trace=lambda t: 0.1 * t.pair_proxy - t.test_accuracy)
+    found = playground.splits_data(table, {"trace": "the trace"})["mnist"]["trace"]
+    assert found["label"] == "the trace" and len(found["rho"]) == 6 and max(found["rho"]) < -0.9
