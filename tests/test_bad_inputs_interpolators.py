@@ -15,12 +15,15 @@ from flatness.interpolators import (
     adversarial,
     bounds,
     constructions,
+    floors,
     harmonics,
     penalised,
     polish,
+    resolved,
     search,
     small_ball,
     small_ball_bounds,
+    unlearned,
 )
 from flatness.interpolators.polish import InterpolationError
 from flatness.networks.activations import ABS, RELU
@@ -59,6 +62,10 @@ TINY = {"tolerance: 0.0": "exactly zero is not reached", "tolerance: 1e+200": "a
 COUNTS = dict(n=lambda: 7, d=lambda: 3)
 
 
+def plane():
+    return np.random.default_rng(0).standard_normal((7, 2))
+
+
 def numbers(**values):
     return lambda: dict(values)
 
@@ -70,6 +77,7 @@ CASES = [
         for function in (norms.variation_terms, norms.variation_norm, norms.variation_power)
     ),
     Case(bounds.flatness_lower_bound, xy(width=lambda: 5)),
+    Case(floors.flatness_floor, xy(xi=lambda: data().y)),
     Case(
         lambda **kw: bounds.flatness_lower_bound(**kw | {"activation": ABS}),
         xy(),
@@ -381,6 +389,30 @@ CASES = [
         )
     ),
     Case(small_ball_bounds.comparison_probability, numbers(c=0.5, n=7, d=3)),
+    Case(harmonics.cosine_multiplier, numbers(r=5, k=4)),
+    Case(
+        resolved.resolution,
+        lambda: dict(x=plane(), degree=2),
+        infinite="one sample resolves nothing",
+    ),
+    Case(resolved.plane_constants, lambda: dict(x=plane())),
+    Case(
+        resolved.bad_ratio,
+        lambda: dict(x=plane(), loss=0.2, norm=1.0, flatness=1.0),
+        infinite="one sample resolves nothing",
+    ),
+    Case(
+        unlearned.unlearned_bound,
+        lambda: dict(
+            n=7,
+            d=3,
+            link=RELU,
+            generator=np.random.default_rng(0),
+            kappa=1.0,
+            failure=0.5,
+            draws=1000,
+        ),
+    ),
     Case(harmonics.harmonic_dimension, numbers(d=5, k=3)),
     Case(
         harmonics.legendre,

@@ -6,6 +6,7 @@ import torch
 
 from flatness.datasets.targets import random_directions, sample_inputs
 from flatness.interpolators.harmonics import (
+    cosine_multiplier,
     harmonic_dimension,
     harmonic_energies,
     legendre,
@@ -71,3 +72,21 @@ def test_bad_arguments():
         harmonic_energies(RELU, 3, 2, directions=4)
     with pytest.raises(ValueError, match="n: expected"):
         unlearned_energy(np.ones(2), 3, -1)
+
+
+@pytest.mark.parametrize("r", [2, 3, 5])
+def test_cosine_multiplier_against_quadrature(r):
+    """E |t| P_k(t), t the first coordinate of a uniform unit vector: midpoint rule in the angle."""
+    angle = (np.arange(400_000) + 0.5) * np.pi / 400_000
+    density = np.sin(angle) ** (r - 2)
+    for k in range(7):
+        zonal = np.cos(k * angle) if r == 2 else legendre(r, k, np.cos(angle))
+        direct = (np.abs(np.cos(angle)) * zonal * density).sum() / density.sum()
+        assert abs(cosine_multiplier(r, k) - direct) < 1e-8
+
+
+def test_cosine_multiplier_is_zero_only_for_odd_degrees_and_decays_as_stated():
+    for r in (2, 3, 7):
+        assert all((cosine_multiplier(r, k) == 0) == (k % 2 == 1) for k in range(12))
+        decay = [abs(cosine_multiplier(r, k)) * k ** ((r + 2) / 2) for k in (100, 200, 400)]
+        assert max(decay) / min(decay) < 1.1

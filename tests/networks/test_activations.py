@@ -91,3 +91,12 @@ def test_bad_activations(arguments):
 
 def test_other_dtypes_are_kept():
     assert RELU3(torch.ones(2, dtype=torch.float32)).dtype == torch.float32
+
+
+def test_a_linear_activation_has_its_slope_at_zero_too():
+    linear = Activation("linear", 1, 2.0, -2.0)
+    assert (
+        not linear.kinked
+        and linear.derivative(torch.tensor([-1.0, 0.0, 3.0])).tolist() == [2.0] * 3
+    )
+    assert RELU.derivative(torch.zeros(1)).item() == ABS.derivative(torch.zeros(1)).item() == 0

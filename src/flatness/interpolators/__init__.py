@@ -1,20 +1,24 @@
-"""Two-layer networks that fit the data: the flattest, the memorising, the adversarial; and bounds on them.
+"""Two-layer networks that fit the data: the flattest, the memorising, the adversarial; and bounds.
 
 * `adversarial`: the adversary: the flattest interpolator we can find among those with a large
   population loss.
 * `bounds`: A lower bound on the flatness of every interpolator, and the certificate it gives.
 * `constructions`: interpolators of seven kinds, good and bad; the flattest and the adversary have
   modules of their own.
+* `floors`: a floor under the flatness of every interpolator, with a free vector.
 * `harmonics`: spherical harmonics seen through their dimensions and energies: what features
   chosen before the target cannot learn.
 * `penalised`: interpolation at a price: half-MSE + lambda * (a flatness penalty), with exact
   hand-written gradients.
 * `polish`: from nearly interpolating to interpolating: Gauss-Newton steps of minimum norm.
+* `resolved`: what one sample in the plane certifies about every bad interpolator of its labels.
 * `search`: the flattest interpolator we can find, and the linear programme that finishes it.
 * `small_ball`: how little of the sample one direction can see: the constants lambda_n and mu_n of
   chapter a5_norm.
 * `small_ball_bounds`: proved lower bounds on how little one direction can see of a Gaussian
   sample, with their probabilities.
+* `unlearned`: how flat an interpolator can be that has not learned its target: proved, with
+  constants one can use.
 """
 
 from flatness.interpolators.adversarial import Adversary, adversary, pull_to_opposite
@@ -27,7 +31,9 @@ from flatness.interpolators.constructions import (
     random_features,
     teacher,
 )
+from flatness.interpolators.floors import flatness_floor
 from flatness.interpolators.harmonics import (
+    cosine_multiplier,
     harmonic_dimension,
     harmonic_energies,
     legendre,
@@ -43,6 +49,12 @@ from flatness.interpolators.polish import (
     pair_up,
     require_interpolation,
     revive,
+)
+from flatness.interpolators.resolved import (
+    Resolution,
+    bad_ratio,
+    plane_constants,
+    resolution,
 )
 from flatness.interpolators.search import (
     Flattest,
@@ -68,24 +80,30 @@ from flatness.interpolators.small_ball_bounds import (
     energy_lower_bound,
     slope_lower_bound,
 )
+from flatness.interpolators.unlearned import UnlearnedBound, unlearned_bound
 
 __all__ = [
     "Adversary",
     "Certificate",
     "Flattest",
     "InterpolationError",
+    "Resolution",
     "Schedule",
+    "UnlearnedBound",
     "activity_lower_bound",
     "adversary",
     "anneal",
+    "bad_ratio",
     "best_of",
     "certificate",
     "check_counting",
     "comparison_probability",
     "consolidate",
+    "cosine_multiplier",
     "cover_number",
     "default_width",
     "energy_lower_bound",
+    "flatness_floor",
     "flatness_lower_bound",
     "flattest",
     "gauss_newton",
@@ -101,18 +119,21 @@ __all__ = [
     "minimise_penalised",
     "pair_up",
     "penalised_gradient",
+    "plane_constants",
     "poisoned",
     "polished",
     "private_neurons",
     "pull_to_opposite",
     "random_features",
     "require_interpolation",
+    "resolution",
     "revive",
     "silent_direction",
     "slope_lower_bound",
     "smallest_activity",
     "smallest_energy",
     "teacher",
+    "unlearned_bound",
     "unlearned_energy",
     "wendel_probability",
 ]

@@ -1,5 +1,9 @@
 """A lower bound on the flatness of every interpolator, and the certificate it gives.
 
+Bounds marked "off kinks" hold where no sample lies on a kink of a neuron: F*_min is the infimum
+over those (chapter a4_symmetry).  At a kink the convention s'(0) = 0 can give |z| and leaky ReLU
+less.
+
 For every network of width m with f(x_i) = y_i (chapter a4_symmetry):
 
     F*(theta) >= kappa_p p^q s^{2/(p+1)} m^{1-q} (1/n) sum_i (|x_i| |y_i|)^q,    q = 2p/(p+1),
@@ -9,10 +13,11 @@ s the smallest non-zero of |s(1)|, |s(-1)|.  For ReLU: F* >= (2/n) sum_i |x_i| |
 Where p = 1 and s(1), s(-1) are both non-zero (|z|, leaky ReLU) no sample is ever off a neuron, and
 more holds:
 
-    B_j >= a_j^2 s^2 mean |x|^2,   so   F* >= 2 s rms|x| sum_j |a_j| rms_i s(<w_j, x_i>) >= 2 s rms|x| rms y,
+    B_j >= a_j^2 s^2 mean |x|^2,   so
+    F* >= 2 s rms|x| sum_j |a_j| rms_i s(<w_j, x_i>) >= 2 s rms|x| rms y,
 
-by the triangle inequality for the root mean square over the sample.  One neuron |<w, x>| attains
-it.
+by the triangle inequality for the root mean square over the sample (off kinks).  One neuron
+|<w, x>| attains it.  A sharper floor, exact for small d, is in `flatness.interpolators.floors`.
 """
 
 from __future__ import annotations

@@ -48,6 +48,23 @@ def legendre(d: int, k: int, t: np.ndarray | float) -> np.ndarray:
     return scipy.special.eval_gegenbauer(k, alpha, t) / scipy.special.eval_gegenbauer(k, alpha, 1.0)
 
 
+@checked(r=at_least(2), k=at_least(0))
+def cosine_multiplier(r: int, k: int) -> float:
+    """omega_k of the cosine transform E_v |<v, z>| Y(v) = omega_k Y(z) on degree-k harmonics Y of
+    R^r, v uniform on the unit sphere, |z| = 1; 0 for odd k, of order k^{-(r+2)/2} for even k.
+    It turns an even function of degree 1 into a measure on directions (chapter a6_nongeneralising).
+
+    >>> round(cosine_multiplier(2, 0) * math.pi, 12), round(cosine_multiplier(2, 2) * math.pi, 12)
+    (2.0, 0.666666666667)
+    """
+    if k % 2:
+        return 0.0
+    size = math.lgamma(r / 2) + math.lgamma(abs(k - 1) / 2) - math.lgamma((k + r + 1) / 2)
+    if k == 0:  # |Gamma(-1/2)| = 2 Gamma(1/2)
+        return math.exp(size) / math.pi
+    return (-1) ** (k // 2 - 1) * math.exp(size) / (2 * math.pi)
+
+
 @checked(d=at_least(3), degrees=at_least(0), directions=at_least(1))
 def harmonic_energies(
     link: Callable[[torch.Tensor], torch.Tensor], d: int, degrees: int, directions: int = 1

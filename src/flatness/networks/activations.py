@@ -56,9 +56,11 @@ class Activation:
         return self.plus * _power(z.clamp(min=0), p) + self.minus * _power((-z).clamp(min=0), p)
 
     def derivative(self, z: torch.Tensor) -> torch.Tensor:
-        """s'(z), any shape.  At z = 0 the value is 0, also at a kink (p = 1): a subgradient
-        when plus >= 0 >= -minus, and a convention otherwise."""
+        """s'(z), any shape.  At a kink (p = 1, z = 0) the value is 0: a subgradient when
+        plus >= 0 >= -minus, and a convention otherwise.  A linear s has no kink: s' = plus."""
         p = self.degree
+        if p == 1 and not self.kinked:
+            return torch.full_like(z, self.plus)
         if p == 1:
             return self.plus * (z > 0).to(z.dtype) - self.minus * (z < 0).to(z.dtype)
         slope = self.plus * p * _power(z.clamp(min=0), p - 1)
