@@ -3,6 +3,8 @@
 * `diagonal`: the exact diagonal of the Hessian of the training loss of a ReLU network, one entry
   per parameter.
 * `margins`: output margins and norms of ReLU networks, batched over an ensemble.
+* `modules`: the trace of the Hessian for any ``torch.nn.Module``, exact where every parameter enters
+  the outputs piecewise linearly, estimated everywhere.
 * `norms`: the variation norm of a two-layer homogeneous network and its power sums.
 * `pacbayes`: PAC-Bayes: the Kullback-Leibler term of weakness, and a bound that holds for trained
   networks.
@@ -13,7 +15,18 @@
 """
 
 from flatness.curvature.diagonal import hessian_diagonal, unit_energies
-from flatness.curvature.margins import normalised_margin, output_margins, path_norm, weight_norm
+from flatness.curvature.margins import (
+    margins_of_outputs,
+    normalised_margin,
+    output_margins,
+    path_norm,
+    weight_norm,
+)
+from flatness.curvature.modules import (
+    block_nonlinearity,
+    module_hessian_trace,
+    module_hutchinson_trace,
+)
 from flatness.curvature.norms import exponent, variation_norm, variation_power, variation_terms
 from flatness.curvature.pacbayes import (
     GaussianBound,
@@ -60,6 +73,7 @@ __all__ = [
     "adaptive_lambda_max",
     "adaptive_trace",
     "bernoulli_kl",
+    "block_nonlinearity",
     "exponent",
     "fisher_rao_norm",
     "flatten",
@@ -73,7 +87,10 @@ __all__ = [
     "lambda_max",
     "largest_eigenvalue",
     "log_xi",
+    "margins_of_outputs",
     "mean_loss",
+    "module_hessian_trace",
+    "module_hutchinson_trace",
     "noise_at_error",
     "normalised_margin",
     "output_factor",
