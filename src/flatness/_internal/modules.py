@@ -54,6 +54,8 @@ def as_function(model: nn.Module, dtype: torch.dtype) -> tuple[Function, dict[st
 
     Buffers are copied as well, so that a forward pass cannot change those of the model.
     """
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise KindError(f"dtype: expected a floating-point dtype, got {dtype!r}")
     parameters = {k: p.detach().to(dtype, copy=True) for k, p in model.named_parameters()}
     buffers = {
         key: buffer.detach().to(dtype if buffer.dtype.is_floating_point else None, copy=True)

@@ -8,6 +8,7 @@
 * `norms`: the variation norm of a two-layer homogeneous network and its power sums.
 * `pacbayes`: PAC-Bayes: the Kullback-Leibler term of weakness, and a bound that holds for trained
   networks.
+* `piecewise_linear`: where the outputs of a model are piecewise linear in each parameter tensor.
 * `sharpness`: sharpness relative to the size of the parameters: three proposals, batched over an
   ensemble, and exact.
 * `spectrum`: products with the Hessian of an ensemble, and its largest eigenvalue.
@@ -22,11 +23,7 @@ from flatness.curvature.margins import (
     path_norm,
     weight_norm,
 )
-from flatness.curvature.modules import (
-    block_nonlinearity,
-    module_hessian_trace,
-    module_hutchinson_trace,
-)
+from flatness.curvature.modules import module_hessian_trace, module_hutchinson_trace
 from flatness.curvature.norms import exponent, variation_norm, variation_power, variation_terms
 from flatness.curvature.pacbayes import (
     GaussianBound,
@@ -39,6 +36,7 @@ from flatness.curvature.pacbayes import (
     noise_at_error,
     uniform_kl,
 )
+from flatness.curvature.piecewise_linear import NoExactTrace, block_nonlinearity
 from flatness.curvature.sharpness import (
     adaptive_lambda_max,
     adaptive_trace,
@@ -68,6 +66,7 @@ __all__ = [
     "Eigenvalue",
     "GaussianBound",
     "LOSSES",
+    "NoExactTrace",
     "NoisyTraining",
     "TraceEstimate",
     "adaptive_lambda_max",

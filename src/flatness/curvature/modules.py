@@ -19,25 +19,9 @@ The second derivatives of f_c are those of an affine function of theta_B along a
 hence zero. The trace needs no other second derivatives: those that couple different blocks, which
 do not vanish where weights of two layers are multiplied, are off the diagonal. Sum over k.
 
-**Where the condition holds.** A network built by composition, sums and concatenation from
+`flatness.curvature.piecewise_linear` says for which models the condition holds, and tests it.
 
-1. layers that are affine in their input for fixed parameters, and affine in each of their parameter
-   tensors for a fixed input: Linear, convolutions, embeddings, batch normalisation in evaluation
-   mode;
-2. maps without parameters that are piecewise linear: ReLU, leaky ReLU, max and average pooling,
-   flattening, padding, residual sums;
-
-in which every parameter tensor is used by one layer, once, at inputs off the kinks. *Proof.* Vary
-the block B of one layer. What comes before the layer does not see it; the layer's output is affine
-in it; what follows is, for fixed parameters, a composition of affine and piecewise linear maps.
-Such a map is piecewise linear, so off the kinks affine nearby. A parallel branch that does not pass
-the layer adds a constant. A convolution uses a kernel at many places, but all on the same input, so
-its output is affine in the kernel.
-
-**Where it fails.** Weights used twice (recurrent or tied: a product of a weight with itself);
-products of activations (attention, gating); smooth nonlinearities (tanh, GELU, SiLU, softmax
-inside); normalisation by statistics of the same input (layer normalisation). These are detected and
-refused, see `block_nonlinearity`. Source: ours; for stacks of Linear and ReLU chapter a3_trace.
+Source: ours; for stacks of Linear and ReLU chapter a3_trace.
 """
 
 from __future__ import annotations
@@ -56,13 +40,14 @@ from flatness._internal.modules import (
     twice_differentiable,
 )
 from flatness._internal.rules import any_dtype, at_least, labels, one_of, shape
+from flatness.curvature.piecewise_linear import (
+    NoExactTrace,
+    gradients,
+    outputs_at,
+    refuse_curved,
+)
 from flatness.curvature.spectrum import MATRICES
 from flatness.curvature.trace import LOSSES, BlockTrace, TraceEstimate, output_factor
-
-INSTEAD = (
-    "module_hutchinson_trace estimates the trace of any model, and matrix='gauss_newton' gives the "
-    "exact trace of the Gauss-Newton part alone"
-)
 
 
 @checked(
@@ -79,8 +64,9 @@ def module_hessian_trace(
 ) -> BlockTrace:
     """Exact trace of the Hessian of the mean training loss of one model, by parameter tensor.
 
-    The theorem above says for which models; others are refused with a ValueError that names the
-    block which is not piecewise linear (`block_nonlinearity` at each of the inputs).
+    The theorem above says for which models; others are refused with
+    `flatness.curvature.piecewise_linear.NoExactTrace`, a ValueError, naming the block that is not
+    piecewise linear (by `flatness.curvature.piecewise_linear.block_nonlinearity` at the inputs).
     ``matrix="gauss_newton"`` gives the same sum for any model, without that test: then it is the
     trace of the Gauss-Newton matrix, which in general is not that of the Hessian.
 
@@ -98,40 +84,18 @@ def module_hessian_trace(
     with evaluation_mode(module_argument("model", model)), twice_differentiable():
         f, parameters = as_function(model, dtype)
         inputs = like_inputs(x, dtype)
-        outputs = _outputs(f, parameters, inputs)
+        outputs = outputs_at(f, parameters, inputs)
         per_output = sum(p.numel() for p in parameters.values()) * outputs.element_size()
         rows = max(1, max_bytes // per_output)
         sums = {name: outputs.new_zeros(1) for name in parameters}
         chunk = max(1, rows // outputs.shape[1])
         for part, expected in zip(inputs.split(chunk), outputs.split(chunk), strict=True):
             if matrix == "hessian":
-                _refuse_curved(f, parameters, part)
+                refuse_curved(f, parameters, part)
             found = _squares(f, parameters, part, expected, loss, rows)
             for name, value in found.items():
                 sums[name] += value.sum()
         return BlockTrace({name: value / len(x) for name, value in sums.items()})
-
-
-@checked(x=any_dtype, model=None)
-def block_nonlinearity(
-    model: nn.Module, x: Tensor, *, dtype: torch.dtype = torch.float64, seed: int = 0
-) -> dict[str, float]:
-    """How far the outputs at x are from piecewise linear in each parameter tensor; 0: they are.
-
-    For a block B the number is |d^2 g [v, v]| / (|d g / d theta_B| |v|): g = sum_ic u_ic f_c(x_i)
-    with standard normal u, and v a normal direction in the block, of the size of its parameters.
-    The form d^2 f_c(x_i) [v, v] is a polynomial in the entries of v, and g is linear in u, so
-    unless all second derivatives within the block are zero at all of these inputs, the number is
-    zero with probability zero. What vanishes here up to rounding meets the condition of the
-    theorem above; the second derivatives are PyTorch's, which at a kink are those of one side.
-
-    >>> tanh = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2))
-    >>> {k: v > 1e-3 for k, v in block_nonlinearity(tanh, torch.ones(3, 2)).items()}
-    {'0.weight': True, '0.bias': True, '2.weight': False, '2.bias': False}
-    """
-    with evaluation_mode(module_argument("model", model)), twice_differentiable():
-        f, parameters = as_function(model, dtype)
-        return _nonlinearity(f, parameters, like_inputs(x, dtype), seed)
 
 
 @checked(x=any_dtype, y=any_dtype, probes=at_least(2), loss=one_of(*LOSSES), model=None)
@@ -160,40 +124,21 @@ def module_hutchinson_trace(
         inputs = like_inputs(x, dtype)
         for parameter in parameters.values():
             parameter.requires_grad_()
-        outputs = _outputs(f, parameters, inputs)
+        outputs = outputs_at(f, parameters, inputs)
         value = _loss(outputs, y.to(dtype) if loss == "square" else y, loss)
         names = list(parameters)
-        gradients = _gradients(value, [parameters[name] for name in names])
+        slopes = gradients(value, [parameters[name] for name in names])
         samples = []
         for _ in range(probes):
             signs = {
                 name: (torch.randint(0, 2, p.shape, generator=generator) * 2 - 1).to(p)
                 for name, p in parameters.items()
             }
-            along = sum((g * signs[name]).sum() for name, g in zip(names, gradients, strict=True))
-            products = _gradients(along, list(parameters.values()))
+            along = sum((g * signs[name]).sum() for name, g in zip(names, slopes, strict=True))
+            products = gradients(along, list(parameters.values()))
             samples.append(sum((signs[n] * p).sum() for n, p in zip(names, products, strict=True)))
         drawn = torch.stack([torch.as_tensor(s) for s in samples])[None].detach()
         return TraceEstimate(drawn.mean(1), drawn.std(1) / probes**0.5, drawn)
-
-
-def _outputs(f: Function, parameters: dict[str, Tensor], x: Tensor) -> Tensor:
-    """Outputs (n, K), or a ValueError that names the argument."""
-    if not parameters:
-        raise ValueError("model: expected parameters, got a model without any")
-    if not x.ndim or not len(x):
-        raise ValueError(f"x: expected at least one input (n, ...), got shape {tuple(x.shape)}")
-    try:
-        outputs = f(parameters, x)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"x: the model does not take inputs of shape {tuple(x.shape)} and {x.dtype} ({reason})"
-        ) from error
-    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(x):
-        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise ValueError(f"model: expected outputs of shape (n, K) with n = {len(x)}, got {got}")
-    return outputs
 
 
 def _loss(outputs: Tensor, y: Tensor, loss: str) -> Tensor:
@@ -203,47 +148,6 @@ def _loss(outputs: Tensor, y: Tensor, loss: str) -> Tensor:
         return (outputs - y).square().sum(-1).mean() / 2
     labels("y", y, sizes)
     return nn.functional.cross_entropy(outputs, y)
-
-
-def _gradients(value: Tensor | int, blocks: list[Tensor]) -> list[Tensor]:
-    """Derivatives with a graph; zeros where the value does not depend on a block."""
-    if not isinstance(value, Tensor) or not value.requires_grad:
-        return [torch.zeros_like(block) for block in blocks]
-    try:
-        found = torch.autograd.grad(value, blocks, create_graph=True, allow_unused=True)
-    except RuntimeError as error:
-        raise ValueError(f"model: PyTorch cannot differentiate it twice ({error})") from error
-    return [torch.zeros_like(b) if g is None else g for g, b in zip(found, blocks, strict=True)]
-
-
-def _nonlinearity(
-    f: Function, parameters: dict[str, Tensor], x: Tensor, seed: int = 0
-) -> dict[str, float]:
-    generator = torch.Generator().manual_seed(seed)
-    leaves = {name: p.detach().clone().requires_grad_() for name, p in parameters.items()}
-    outputs = _outputs(f, leaves, x)
-    weights = torch.randn(outputs.shape, generator=generator, dtype=torch.float64).to(outputs)
-    gradients = _gradients((weights * outputs).sum(), list(leaves.values()))
-    found = {}
-    for (name, block), gradient in zip(leaves.items(), gradients, strict=True):
-        direction = torch.randn(block.shape, generator=generator, dtype=torch.float64).to(block)
-        size = block.detach().square().mean().sqrt()
-        direction = direction * (size if size > 0 else 1.0)
-        second = (_gradients((gradient * direction).sum(), [block])[0] * direction).sum()
-        scale = gradient.detach().norm() * direction.norm()
-        found[name] = (second.abs() / scale).item() if scale > 0 else second.abs().item()
-    return found
-
-
-def _refuse_curved(f: Function, parameters: dict[str, Tensor], x: Tensor) -> None:
-    found = _nonlinearity(f, parameters, x)
-    name = max(found, key=lambda key: found[key])
-    if found[name] > torch.finfo(next(iter(parameters.values())).dtype).eps ** 0.5:
-        raise ValueError(
-            f"model: its outputs are not piecewise linear in {name} (relative second derivative "
-            f"{found[name]:.2g}), so the Gauss-Newton sum is not the trace of the Hessian: smooth "
-            f"activations, attention, layer norms and shared weights are of this kind; {INSTEAD}"
-        )
 
 
 def _squares(
@@ -270,14 +174,14 @@ def _squares(
         squares, outputs = vmap(one, chunk_size=rows)(x.repeat_interleave(count, 0), roots)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(
+        raise NoExactTrace(
             f"model: torch.func cannot take it input by input ({reason}); module_hutchinson_trace "
             "estimates the trace of any model"
         ) from error
     outputs = outputs[::count]
     off = (outputs - expected).abs().max()
     if off > torch.finfo(expected.dtype).eps ** 0.5 * (1 + expected.abs().max()):
-        raise ValueError(
+        raise NoExactTrace(
             "model: the outputs of an input depend on the other inputs of the batch, so the loss "
             "is no mean over inputs"
         )

@@ -152,8 +152,7 @@ def _kind(node: fx.Node, graph: fx.GraphModule) -> str:
 
 
 def _is_flatten(node: fx.Node) -> bool:
-    axes = [0, -1]
-    axes[: len(node.args) - 1] = node.args[1:]
+    axes = [*node.args[1:], *(0, -1)[len(node.args) - 1 :]]
     start, end = node.kwargs.get("start_dim", axes[0]), node.kwargs.get("end_dim", axes[1])
     return (start, end) == (1, -1)
 
@@ -166,7 +165,8 @@ def _is_batch_size(node: fx.Node) -> bool:
         return node.args[1] == "shape"
     if node.op == "call_function" and node.target is operator.getitem:
         source = node.args[0]
-        return isinstance(source, fx.Node) and _is_batch_size(source) and node.args[1] == 0
+        shape = isinstance(source, fx.Node) and _is_batch_size(source)
+        return shape and node.args[1:] == (0,)
     return False
 
 

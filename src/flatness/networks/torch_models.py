@@ -7,7 +7,7 @@ registered. Everything is copied; the models stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import overload
 
@@ -52,15 +52,26 @@ def from_torch(
     """
     if not models:
         raise ValueError("models: expected at least one torch.nn.Module, got none")
+    return ensemble_of("models", models, dtype, device, example)
+
+
+def ensemble_of(
+    name: str,
+    models: Sequence[nn.Module],
+    dtype: torch.dtype,
+    device: str | torch.device | None,
+    example: Tensor | None,
+    example_name: str = "example",
+) -> MLPEnsemble:
+    """`from_torch` for a caller whose arguments are called ``name`` and ``example_name``."""
     stacks = []
     for index, model in enumerate(models):
-        name = f"models[{index}]"
-        with evaluation_mode(module_argument(name, model)):
-            stacks.append(linear_layers(name, model))
-    networks = _stacked("models", stacks, dtype, device)
+        with evaluation_mode(module_argument(f"{name}[{index}]", model)):
+            stacks.append(linear_layers(f"{name}[{index}]", model))
+    networks = _stacked(name, stacks, dtype, device)
     if example is not None:
         for index, model in enumerate(models):
-            _compare(f"models[{index}]", model, networks[index], example)
+            _compare(f"{name}[{index}]", model, networks[index], example, example_name)
     return networks
 
 
@@ -194,7 +205,9 @@ def _described(value: object) -> str:
     return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
 
 
-def _compare(name: str, model: nn.Module, network: MLPEnsemble, example: Tensor) -> None:
+def _compare(
+    name: str, model: nn.Module, network: MLPEnsemble, example: Tensor, called: str
+) -> None:
     """ValueError unless model and network agree on the example up to rounding.
 
     A sum of d products is rounded by at most d eps times the sum of their sizes. Through the layers
@@ -202,15 +215,15 @@ def _compare(name: str, model: nn.Module, network: MLPEnsemble, example: Tensor)
     values, to first order in eps; the test allows four times that.
     """
     if not isinstance(example, Tensor):
-        raise KindError(f"example: expected a tensor, got {type(example).__name__}")
+        raise KindError(f"{called}: expected a tensor, got {type(example).__name__}")
     if example.device.type == "meta":
-        raise ValueError("example: expected values, got a tensor on the meta device")
+        raise ValueError(f"{called}: expected values, got a tensor on the meta device")
     if example.ndim < 2 or not example.numel() or example[0].numel() != network.widths[0]:
         raise ValueError(
-            f"example: expected inputs (n, ...) of {network.widths[0]} numbers each, got shape "
+            f"{called}: expected inputs (n, ...) of {network.widths[0]} numbers each, got shape "
             f"{tuple(example.shape)}"
         )
-    finite("example", example)
+    finite(called, example)
     x = like_inputs(example, own_dtype(model)).flatten(1).to(network.device, network.dtype)
     ours = network(x)[0]
     bound = network.map(torch.abs)(x.abs())[0]
@@ -220,15 +233,15 @@ def _compare(name: str, model: nn.Module, network: MLPEnsemble, example: Tensor)
         try:
             theirs = model(like_inputs(example, own_dtype(model)))
         except (RuntimeError, TypeError, ValueError) as error:
-            raise ValueError(f"example: {name} does not take it ({error})") from error
+            raise ValueError(f"{called}: {name} does not take it ({error})") from error
     if theirs.shape != ours.shape:
         raise ValueError(
-            f"example: {name} gives outputs of shape {tuple(theirs.shape)} for it, expected "
+            f"{called}: {name} gives outputs of shape {tuple(theirs.shape)} for it, expected "
             f"{tuple(ours.shape)}; inputs of several axes need a Flatten in the model"
         )
     off = (theirs.to(ours) - ours).abs()
     if not (off <= allowed).all():
         raise ValueError(
-            f"{name}: its outputs on the example differ from those of its layers by "
+            f"{name}: its outputs on {called} differ from those of its layers by "
             f"{off.max():.3g}, more than rounding; its forward pass does more than the layers say"
         )
