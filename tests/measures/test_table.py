@@ -165,26 +165,23 @@ def test_one_model_an_ensemble_and_a_list_agree(models):
     np.testing.assert_allclose(single, table, rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "where",
-    [
-        {"head": "fc"},
-        {"features": "drop"},
-        {"features": "drop", "head": "fc"},
-        {"features": [lambda x, m=m: m for m in range(2)]},
-        "functions",
-        "sub-modules",
-    ],
-    ids=str,
-)
+WHERE = {
+    "head by name": lambda cnns: {"head": "fc"},
+    "features by name": lambda cnns: {"features": "drop"},
+    "both by name": lambda cnns: {"features": "drop", "head": "fc"},
+    "functions": lambda cnns: {"features": [lambda x, m=m: m.body(x) for m in cnns]},
+    "heads as sub-modules": lambda cnns: {"head": [m.fc for m in cnns]},
+    "features as sub-modules": lambda cnns: {"features": [m.body for m in cnns]},
+    "sub-module and function": lambda cnns: {
+        "features": [m.body for m in cnns],
+        "head": [lambda h, m=m: m.fc(h.flatten(1)) for m in cnns],
+    },
+}
+
+
+@pytest.mark.parametrize("where", WHERE)
 def test_features_of_other_models(cnns, where):
-    if where == "functions" or (
-        isinstance(where, dict) and isinstance(where.get("features"), list)
-    ):
-        where = {"features": [lambda x, m=m: m.body(x) for m in cnns]}
-    elif where == "sub-modules":
-        where = {"head": [m.fc for m in cnns], "features": [m.body for m in cnns]}
-        where = {"head": where["head"]}
+    where = WHERE[where](cnns)
     found = measure(cnns, X, Y, probes=PROBES, epochs=[1.0, 2.0], generator=generator(), **where)
     assert found.columns.keys() == {*MODULE_MEASURES, "undecided", "trace_standard_error", "epochs"}
     g = generator()
