@@ -200,7 +200,7 @@ def _module_columns(
     subjects: list[ModuleSubject], epochs: Tensor | None, refusal: str
 ) -> dict[str, _Column]:
     stack = f"a stack of Linear and ReLU layers{f' ({refusal})' if refusal else ''}"
-    columns = {name: _Column([stack], dict) for name in MEASURES}
+    columns = {}
     for name, one in MODULE_MEASURES.items():
         lacks = [WORDS[need] for need in WORDS if need in one.needs - subjects[0].has]
         columns[name] = _Column(lacks, _joined({name: one.compute}, subjects))
@@ -213,7 +213,7 @@ def _module_columns(
         columns[name] = _Column(columns[name].lacks, _joined(both, subjects))
     known = [] if epochs is not None else [WORDS["epochs"]]
     columns["epochs"] = _Column(known, lambda: {} if epochs is None else {"epochs": epochs})
-    return columns
+    return columns | {name: _Column([stack], dict) for name in MEASURES if name not in columns}
 
 
 def _joined(
