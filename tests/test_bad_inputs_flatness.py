@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+import torch._dynamo  # noqa: F401  PyTorch imports it at the first use of torch.func: seconds
 from bad_inputs import Case, defects
 from test_bad_inputs_networks import NAN_NETWORKS, SHARED, deep, parts, two_parts
 
-from flatness.curvature import diagonal, margins, sharpness, spectrum
+from flatness.curvature import diagonal, margins, modules, piecewise_linear, sharpness, spectrum
 from flatness.curvature import trace as curvature
+from flatness.measures import measure
+from flatness.networks.torch_models import to_torch
 from flatness.symmetry import balancing, invariance, rescaling
 from flatness.symmetry import orbits as symmetry
 
@@ -34,7 +37,57 @@ SCALE = {
     "scales: first axis in front": "not a shape of scales",
 }
 
+
+def of_module(function):
+    """The function of one network as a PyTorch model."""
+    return lambda **rest: function(to_torch(deep()["networks"], 0), **rest)
+
+
+def drawn(x, y, **rest):
+    generator = torch.Generator().manual_seed(0)
+    return of_module(modules.module_hutchinson_trace)(x=x, y=y, generator=generator, **rest)
+
+
 CASES = [
+    Case(
+        of_module(modules.module_hessian_trace),
+        parts("x", loss=loss, matrix=lambda: "hessian", max_bytes=lambda: 10**6),
+        "curvature.module_hessian_trace",
+        named={"x": "x|model"},
+    ),
+    Case(
+        drawn,
+        parts("x", "y", probes=lambda: 3, loss=loss),
+        "curvature.module_hutchinson_trace",
+        named={"x": "x|model|y"},
+    ),
+    Case(
+        of_module(piecewise_linear.block_nonlinearity),
+        parts("x", seed=lambda: 1),
+        "curvature.block_nonlinearity",
+        named={"x": "x|model"},
+    ),
+    Case(
+        margins.margins_of_outputs,
+        lambda: {"outputs": deep()["networks"](deep()["x"]), "y": deep()["y"]},
+    ),
+    Case(
+        lambda networks, **rest: measure(model=networks, **rest).columns,
+        parts(
+            "networks",
+            "x",
+            "y",
+            names=lambda: ["trace", "orbit_trace", "patterns", "effective_rank", "epochs"],
+            points=lambda: deep()["x"][:5],
+            epochs=lambda: [3.0, 4.0],
+        ),
+        "measures.measure",
+        exempt={"names: one": "asks for one measure"}
+        | dict.fromkeys(
+            ("points: one in axis 0", "points: one more in axis 0"), "any number of points"
+        ),
+        named={"networks": "model|x|epochs|points"},
+    ),
     Case(
         curvature.hessian_trace,
         parts("networks", "x", loss=loss, max_bytes=lambda: 10**6),

@@ -6,7 +6,7 @@ from bad_inputs import Case, defects
 from deep_cases import problem
 from two_layer_cases import random_inputs, random_network
 
-from flatness.networks import activations, device, training, two_layer
+from flatness.networks import activations, device, features, training, two_layer
 from flatness.networks import mlp as networks
 
 DIVERGED = "networks that left the finite numbers are results of training: documented to give NaN, or 0 right answers"
@@ -235,6 +235,10 @@ CASES = [
         lambda: dict(function=abs, degree=1, name="three abs", tolerance=1e-10),
         exempt={"name": "any label", "tolerance: 1e+200": "accepts every function"},
         named={"degree": "degree"},
+    ),
+    Case(
+        features.effective_rank,
+        lambda: {"features": torch.stack([deep()["x"], deep()["x"] ** 2])},
     ),
     Case(
         lambda name: str(device.default_device(name)),

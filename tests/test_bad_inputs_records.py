@@ -130,7 +130,6 @@ CASES = [
         "records.read_table",
         exempt={"columns": "any values that a table holds, NaN too"},
     ),
-    Case(pair_proxy.effective_rank, lambda: {"features": torch.stack([inputs(), inputs() ** 2])}),
     Case(
         vanishing.ensemble_agreement,
         lambda: {"right": torch.tensor([[True, False, True], [False, True, True]])},

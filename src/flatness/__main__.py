@@ -1,4 +1,4 @@
-"""Command line: ``python -m flatness fetch``."""
+"""Command line: ``python -m flatness measure | fetch``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import sys
 def main(arguments: list[str] | None = None) -> int:
     """Dispatch to the command; every command has its own ``--help``."""
     from flatness.datasets import download
+    from flatness.measures import command
 
     commands = {
+        "measure": command.main,
         "fetch": download.main,
     }
     parser = argparse.ArgumentParser(
         prog="python -m flatness",
         description="Flatness and weakness of neural networks.",
-        epilog="fetch: download the full image data",
+        epilog="measure: your own trained networks; fetch: download the full image data",
     )
     parser.add_argument("command", choices=commands)
     parser.add_argument("arguments", nargs=argparse.REMAINDER)

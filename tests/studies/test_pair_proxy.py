@@ -2,12 +2,11 @@ import dataclasses
 
 import pytest
 import torch
-from scipy import stats
 
 from flat_or_weak.engine import runner
 from flat_or_weak.records import load_record
 from flat_or_weak.studies import pair_proxy
-from flat_or_weak.studies.pair_proxy import PairProxyConfig, effective_rank
+from flat_or_weak.studies.pair_proxy import PairProxyConfig
 from flatness.curvature.trace import hessian_trace
 from flatness.datasets.images import load
 
@@ -49,17 +48,6 @@ def test_labels_the_network_gives_are_always_feasible(small):
             assert (net.verdict[range(100), predicted[m]] == 1).all()
             checked += 1
     assert checked, "no network of the small run reached training accuracy 1"
-
-
-def test_effective_rank_is_scale_free_and_bounded():
-    g = torch.Generator().manual_seed(0)
-    features = torch.randn(3, 40, 6, generator=g, dtype=torch.float64)
-    torch.testing.assert_close(effective_rank(features), effective_rank(7 * features))
-    assert (effective_rank(features) <= 6).all() and (effective_rank(features) >= 1).all()
-    values = torch.linalg.svdvals(features[0])
-    assert effective_rank(features)[0].item() == pytest.approx(
-        float(torch.exp(torch.tensor(stats.entropy(values)))), rel=1e-10
-    )
 
 
 def test_same_seed_same_table(small):

@@ -130,7 +130,7 @@ def correlations(
 
 def summarise(config: HeadToHeadConfig, table: pd.DataFrame) -> dict[str, Any]:
     """For each data set, `correlations` of the measures computed here, corrected for these."""
-    computed = [m for m in MEASURES if MEASURES[m].compute]
+    computed = [m for m in MEASURES if not MEASURES[m].source]
     parts = {data: table[table["data"] == data] for data in config.data}
     return {data: correlations(part, computed).to_dict("index") for data, part in parts.items()}
 

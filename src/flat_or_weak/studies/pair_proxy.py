@@ -15,14 +15,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from flat_or_weak import published
-from flatness._internal.checks import checked
-from flatness._internal.rules import shape
 from flatness.curvature.trace import hessian_trace
 from flatness.datasets.images import Split, load
 from flatness.feasibility.pairs import EnsembleVerdicts, pair_verdicts_ensemble
+from flatness.networks.features import effective_rank
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.training import SGD, Trained, accuracy, order_generators, train
 from flatness.statistics.ranks import RankCorrelation, spearman
@@ -83,24 +81,6 @@ def certify(
         workers=workers,
         progress=progress,
     )
-
-
-@checked(features=shape("M n D"))
-def effective_rank(features: Tensor) -> Tensor:
-    """exp(entropy) of the normalised singular values of the features (M, n, D): between 1 and D,
-    shape (M,).
-
-    It is 0 where all features are zero.
-
-    Source: Roy and Vetterli (2007); our chapter b6_pair_proxy.
-
-    >>> round(effective_rank(torch.eye(3, dtype=torch.float64)[None]).item(), 10)
-    3.0
-    """
-    values = torch.linalg.svdvals(features)
-    total = values.sum(-1, keepdim=True)
-    weights = values / total.where(total > 0, 1.0)
-    return torch.special.entr(weights).sum(-1).exp().where(total[..., 0] > 0, 0.0)
 
 
 def measure(

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from flat_or_weak import published
-from flat_or_weak.studies.pair_proxy import effective_rank
 from flatness.curvature.trace import hessian_trace
 from flatness.datasets.images import Points, Pool, embedded_pool, load, load_pool
+from flatness.networks.features import effective_rank
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.regions import (
     class_counts,

@@ -3,9 +3,12 @@
 * `diagonal`: the exact diagonal of the Hessian of the training loss of a ReLU network, one entry
   per parameter.
 * `margins`: output margins and norms of ReLU networks, batched over an ensemble.
+* `modules`: the trace of the Hessian for any ``torch.nn.Module``, exact where every parameter enters
+  the outputs piecewise linearly, estimated everywhere.
 * `norms`: the variation norm of a two-layer homogeneous network and its power sums.
 * `pacbayes`: PAC-Bayes: the Kullback-Leibler term of weakness, and a bound that holds for trained
   networks.
+* `piecewise_linear`: where the outputs of a model are piecewise linear in each parameter tensor.
 * `sharpness`: sharpness relative to the size of the parameters: three proposals, batched over an
   ensemble, and exact.
 * `spectrum`: products with the Hessian of an ensemble, and its largest eigenvalue.
@@ -13,7 +16,14 @@
 """
 
 from flatness.curvature.diagonal import hessian_diagonal, unit_energies
-from flatness.curvature.margins import normalised_margin, output_margins, path_norm, weight_norm
+from flatness.curvature.margins import (
+    margins_of_outputs,
+    normalised_margin,
+    output_margins,
+    path_norm,
+    weight_norm,
+)
+from flatness.curvature.modules import module_hessian_trace, module_hutchinson_trace
 from flatness.curvature.norms import exponent, variation_norm, variation_power, variation_terms
 from flatness.curvature.pacbayes import (
     GaussianBound,
@@ -26,6 +36,7 @@ from flatness.curvature.pacbayes import (
     noise_at_error,
     uniform_kl,
 )
+from flatness.curvature.piecewise_linear import NoExactTrace, block_nonlinearity
 from flatness.curvature.sharpness import (
     adaptive_lambda_max,
     adaptive_trace,
@@ -55,11 +66,13 @@ __all__ = [
     "Eigenvalue",
     "GaussianBound",
     "LOSSES",
+    "NoExactTrace",
     "NoisyTraining",
     "TraceEstimate",
     "adaptive_lambda_max",
     "adaptive_trace",
     "bernoulli_kl",
+    "block_nonlinearity",
     "exponent",
     "fisher_rao_norm",
     "flatten",
@@ -73,7 +86,10 @@ __all__ = [
     "lambda_max",
     "largest_eigenvalue",
     "log_xi",
+    "margins_of_outputs",
     "mean_loss",
+    "module_hessian_trace",
+    "module_hutchinson_trace",
     "noise_at_error",
     "normalised_margin",
     "output_factor",

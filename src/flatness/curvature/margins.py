@@ -24,7 +24,19 @@ def output_margins(networks: MLPEnsemble, x: Tensor, y: Tensor) -> Tensor:
     outputs = networks(x)
     if outputs.shape[-1] < 2:
         raise ValueError(f"networks: expected at least two outputs, got {outputs.shape[-1]}")
-    index = y.expand(len(networks), -1)[..., None]
+    return margins_of_outputs(outputs, y)
+
+
+@checked(outputs=shape("M n K"), y=labels)
+def margins_of_outputs(outputs: Tensor, y: Tensor) -> Tensor:
+    """The same from outputs (M, n, K), K >= 2, of whatever networks.
+
+    >>> margins_of_outputs(torch.tensor([[[3.0, 1.0, 2.0]]]), torch.tensor([1]))
+    tensor([[-2.]])
+    """
+    if outputs.shape[-1] < 2:
+        raise ValueError(f"outputs: expected at least two classes, got {outputs.shape[-1]}")
+    index = y.expand(len(outputs), -1)[..., None]
     rivals = outputs.scatter(-1, index, -torch.inf).amax(-1)
     return outputs.gather(-1, index)[..., 0] - rivals
 

@@ -2,9 +2,12 @@
 
 * `activations`: positively homogeneous activations of integer degree p >= 1.
 * `device`: one place that decides where computations run and in which precision.
+* `features`: the features of a layer as points in space: how many directions they fill.
+* `forward_pass`: the Linear layers of a PyTorch model in the order of its forward pass.
 * `mlp`: ensembles of ReLU networks held as batched tensors.
 * `regions`: activation patterns, the regions of data they define, and the region-class vocabulary
   of Paper B.
+* `torch_models`: a reader's own PyTorch models as an ensemble, and an ensemble as PyTorch models.
 * `training`: stochastic gradient descent on a whole ensemble at once.
 * `two_layer`: two-layer homogeneous networks without biases, many at once, and their exact
   Hessian trace.
@@ -12,6 +15,7 @@
 
 from flatness.networks.activations import ACTIVATIONS, RELU, Activation, from_function
 from flatness.networks.device import default_device, default_dtype
+from flatness.networks.features import effective_rank
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.regions import (
     activation_patterns,
@@ -26,6 +30,7 @@ from flatness.networks.regions import (
     region_weakness,
     unseen_only_regions,
 )
+from flatness.networks.torch_models import from_state_dict, from_torch, to_torch
 from flatness.networks.training import Trained, accuracy, order_generators, train
 from flatness.networks.two_layer import (
     TwoLayer,
@@ -57,7 +62,10 @@ __all__ = [
     "default_dtype",
     "distinct_patterns",
     "free_parameters",
+    "effective_rank",
     "from_function",
+    "from_state_dict",
+    "from_torch",
     "half_mse",
     "layer_patterns",
     "order_generators",
@@ -67,6 +75,7 @@ __all__ = [
     "region_language",
     "region_weakness",
     "stack",
+    "to_torch",
     "trace",
     "trace_parts",
     "train",

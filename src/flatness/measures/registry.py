@@ -1,5 +1,5 @@
-"""The measures of a trained network that chapter c2_head_to_head compares, and what each is
-invariant under.
+"""The measures of a stack of Linear and ReLU layers that chapter c2_head_to_head compares, what
+each needs, and what each is invariant under.
 
 A measure is a function of the trained networks and the training set, of shape (M,); test labels are
 used by none.
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
-from flat_or_weak.studies.pair_proxy import effective_rank
 from flatness.curvature.diagonal import hessian_diagonal
 from flatness.curvature.margins import normalised_margin, output_margins, path_norm, weight_norm
 from flatness.curvature.sharpness import (
@@ -25,6 +25,8 @@ from flatness.curvature.sharpness import (
 from flatness.curvature.spectrum import flatten, lambda_max
 from flatness.curvature.trace import mean_loss
 from flatness.datasets.images import Split
+from flatness.feasibility.pairs import EnsembleVerdicts, pair_verdicts_ensemble
+from flatness.networks.features import effective_rank
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.regions import activation_patterns, distinct_patterns, free_parameters
 from flatness.symmetry.balancing import balance, trace_flow
@@ -37,14 +39,18 @@ class Subject:
     computed once.
 
     ``x``, ``y`` are the training set, ``points`` unlabelled inputs for counting activation
-    patterns, ``epochs`` (M,) what the stopping rule let the networks run.
+    patterns, ``epochs`` (M,) what the stopping rule let the networks run, ``probes`` the points of
+    the pair proxy, computed on ``workers`` processes. What is None is not there, and measures that
+    need it are left out.
     """
 
     networks: MLPEnsemble
     x: Tensor
     y: Tensor
-    points: Tensor
-    epochs: Tensor
+    points: Tensor | None = None
+    epochs: Tensor | None = None
+    probes: Tensor | None = None
+    workers: int | None = 1
 
     @classmethod
     def of(cls, networks: MLPEnsemble, split: Split, epochs: Tensor) -> Subject:
@@ -59,6 +65,25 @@ class Subject:
     def features(self) -> Tensor:
         return self.networks.features(self.x)
 
+    @cached_property
+    def verdicts(self) -> EnsembleVerdicts:
+        """Of every probe and class, on the features of the last hidden layer."""
+        if self.probes is None:
+            raise ValueError("probes: the pair proxy needs them")
+        return certified_pairs(
+            self.features,
+            self.y,
+            self.networks.features(self.probes),
+            self.networks.widths[-1],
+            self.workers,
+        )
+
+    @property
+    def has(self) -> frozenset[str]:
+        """Which of `NEEDS` are there."""
+        given = {name for name in ("points", "epochs", "probes") if getattr(self, name) is not None}
+        return frozenset(given | ({HIDDEN} if len(self.networks.weights) > 1 else set()))
+
     @property
     def last_hidden(self) -> int:
         return len(self.networks.weights) - 2
@@ -67,24 +92,53 @@ class Subject:
 @dataclass(frozen=True)
 class Measure:
     """``invariant``: names in `flatness.symmetry.invariance.CHANGES` that never move it, proved in
-    c2_head_to_head.
+    c2_head_to_head. ``needs``: which of `NEEDS` it needs beyond the networks and the training set.
 
     The noise divergence is invariant under permutation in law: the same draws then meet other
-    units. ``compute`` is None for what is read from a record: ``source`` = (record, column), with
-    {data} in the name.
+    units. ``compute`` is None for what needs more than a `Subject` holds. ``source`` = (record,
+    column), with {data} in the name, is where chapter c2_head_to_head reads it instead.
     """
 
     label: str
     invariant: frozenset[str]
     compute: Callable[[Subject], Tensor] | None = None
     source: tuple[str, str] | None = None
+    needs: frozenset[str] = frozenset()
 
 
+HIDDEN = "hidden layer"
+NEEDS = {
+    HIDDEN: "at least one hidden layer",
+    "points": "points=, unlabelled inputs",
+    "probes": "probes=, the inputs of the pair proxy",
+    "epochs": "epochs=, what each network was trained for",
+}
+"""What a measure may need beyond the networks and the training set, in words."""
+
+LAYERS = frozenset({HIDDEN})
 ALL = frozenset(CHANGES)
 RESCALING = frozenset({"layer rescaling", "neuron rescaling", "permutation"})
 UNREAD = frozenset({"unread unit"})
 SPLIT = frozenset({"split unit, first layer", "split unit, last layer"})
 PERMUTATION = frozenset({"permutation"})
+
+
+def certified_pairs(
+    features: Tensor, y: Tensor, probes: Tensor, classes: int, workers: int | None = 1
+) -> EnsembleVerdicts:
+    """`flatness.feasibility.pairs.pair_verdicts_ensemble` of tensors: features (M, n, D), labels
+    (n,), features of the probes (M, q, D).
+    """
+    arrays = [part.detach().cpu().double().numpy() for part in (features, probes)]
+    return pair_verdicts_ensemble(
+        arrays[0], y.cpu().numpy(), arrays[1], classes, workers=workers, progress=False
+    )
+
+
+def _epochs(subject: Subject) -> Tensor:
+    if subject.epochs is None:
+        raise ValueError("epochs: not given")
+    return subject.epochs
 
 
 def _free(subject: Subject) -> Tensor:
@@ -95,7 +149,10 @@ def _free(subject: Subject) -> Tensor:
 MEASURES: dict[str, Measure] = {
     "trace": Measure("Hessian trace", PERMUTATION, lambda s: flatten(s.diagonal).sum(1)),
     "orbit_trace": Measure(
-        "orbit-minimal trace", ALL, lambda s: balance(trace_flow(s.diagonal)).value
+        "orbit-minimal trace",
+        ALL,
+        lambda s: balance(trace_flow(s.diagonal)).value,
+        needs=LAYERS,
     ),
     "lambda_max": Measure(
         "largest eigenvalue", PERMUTATION, lambda s: lambda_max(s.networks, s.x, s.y).value
@@ -114,6 +171,7 @@ MEASURES: dict[str, Measure] = {
         "relative flatness",
         ALL - {"neuron rescaling", "split unit, first layer"},
         lambda s: relative_flatness(s.networks, s.x),
+        needs=LAYERS,
     ),
     "fisher_rao": Measure("Fisher-Rao norm", ALL, lambda s: fisher_rao_norm(s.networks, s.x)),
     "path_norm": Measure("path norm", RESCALING | UNREAD, lambda s: path_norm(s.networks)),
@@ -126,25 +184,34 @@ MEASURES: dict[str, Measure] = {
         "margin / path norm", RESCALING | UNREAD, lambda s: normalised_margin(s.networks, s.x, s.y)
     ),
     "train_loss": Measure("training loss", ALL, lambda s: mean_loss(s.networks, s.x, s.y)),
-    "epochs": Measure("epochs", ALL, lambda s: s.epochs),
+    "epochs": Measure("epochs", ALL, _epochs, needs=frozenset({"epochs"})),
     "patterns": Measure(
         "activation patterns",
         RESCALING | SPLIT,
         lambda s: distinct_patterns(activation_patterns(s.networks, s.points, s.last_hidden)),
+        needs=LAYERS | {"points"},
     ),
-    "free_parameters": Measure("free parameters", RESCALING | {"split unit, first layer"}, _free),
+    "free_parameters": Measure(
+        "free parameters", RESCALING | {"split unit, first layer"}, _free, needs=LAYERS
+    ),
     "effective_rank": Measure(
         "effective rank",
         PERMUTATION | {"layer rescaling", "split unit, first layer"},
         lambda s: effective_rank(s.features),
+        needs=LAYERS,
     ),
     "active_units": Measure(
         "active units",
         RESCALING | {"split unit, first layer"},
         lambda s: (s.features > 0).to(s.x).mean(1).sum(-1),
+        needs=LAYERS,
     ),
     "pair_proxy": Measure(
-        "pair proxy", RESCALING | SPLIT, source=("pair_proxy_{data}", "pair_proxy")
+        "pair proxy",
+        RESCALING | SPLIT,
+        lambda s: torch.as_tensor(s.verdicts.pair_proxy).to(s.x),
+        source=("pair_proxy_{data}", "pair_proxy"),
+        needs=LAYERS | {"probes"},
     ),
     "log_count": Measure(
         "joint extension (log)", RESCALING | SPLIT, source=("full_extension_{data}", "log_count")
@@ -156,6 +223,17 @@ MEASURES: dict[str, Measure] = {
 """Every measure by the name of its column."""
 
 
+def lacking(measure: Measure, subject: Subject) -> list[str]:
+    """What the measure needs and the subject does not have, in words."""
+    if measure.compute is None:
+        return ["more than networks and data: see chapter c2_head_to_head"]
+    return [text for need, text in NEEDS.items() if need in measure.needs - subject.has]
+
+
 def measure_all(subject: Subject) -> dict[str, Tensor]:
-    """The measures that are computed (not read from a record), each of shape (M,)."""
-    return {name: measure.compute(subject) for name, measure in MEASURES.items() if measure.compute}
+    """Every measure that the subject has all for, each of shape (M,)."""
+    return {
+        name: measure.compute(subject)
+        for name, measure in MEASURES.items()
+        if measure.compute and not lacking(measure, subject)
+    }

@@ -9,7 +9,7 @@ from deep_cases import problem
 from flatness.curvature.pacbayes import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.feasibility.extension import count_labellings
 from flatness.feasibility.pairs import pair_verdicts_ensemble
-from flatness.measures import MEASURES, Subject, measure_all
+from flatness.measures import MEASURES, NEEDS, Subject, measure_all
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.training import SGD, order_generators, train
 from flatness.symmetry.invariance import CHANGES
@@ -116,5 +116,19 @@ def test_a_network_alone_has_the_measures_that_it_has_in_the_ensemble(subject, b
 def test_registry_is_complete():
     for name, measure in MEASURES.items():
         assert measure.invariant <= set(CHANGES), name
-        assert (measure.compute is None) != (measure.source is None), name
+        assert measure.compute or measure.source, name
+        assert measure.needs <= set(NEEDS), name
     assert len({measure.label for measure in MEASURES.values()}) == len(MEASURES)
+
+
+def test_what_is_not_there_is_left_out(subject, base):
+    s = subject
+    few = measure_all(Subject(s.networks, s.x, s.y))
+    assert {"epochs", "patterns", "pair_proxy"} == set(RECORDED | base) - set(few) - {
+        "log_count",
+        "divergence",
+    }
+    linear = MLPEnsemble([s.networks.weights[0][:, :3]], [s.networks.biases[0][:, :3]])
+    assert "orbit_trace" not in measure_all(Subject(linear, s.x, s.y))
+    with_probes = measure_all(Subject(s.networks, s.x, s.y, probes=s.points[20:40]))
+    torch.testing.assert_close(with_probes["pair_proxy"], base["pair_proxy"].double())
