@@ -96,7 +96,9 @@ class Estimate:
 class _Tree:
     """The tree of consistent labellings of one network's probe points."""
 
-    def __init__(self, features, labels, probes, num_classes: int, partial: bool, exact: bool):
+    def __init__(
+        self, features, labels, probes, num_classes: int, partial: bool, exact: bool = True
+    ):
         features, labels, probes = checked_system(features, labels, probes, num_classes, 2)
         self.oracle = oracle = Oracle(features, labels, probes, num_classes, exact)
         self.num_classes, self.partial, self.size = num_classes, partial, len(probes)

@@ -49,7 +49,8 @@ class Oracle:
     ``points (n + q, D + 1)`` are all points in the ``frame``, ``rows (n + q, d)`` in the whitened
     coordinates of the ``cone``; a layer ``W`` there is ``W @ transform`` in the frame. ``policy``
     is 1 where a member of the training policy is known, -1 where neither a member nor a refutation
-    was found. ``centre (K, d)`` and ``inverse`` are those of :meth:`PolicyCone.centre`, ``None``
+    was found. ``exact``: what floating point leaves open goes to rational arithmetic; with ``ties =
+    "decide"`` a refutation that holds within rounding only does, too. ``centre (K, d)`` and ``inverse`` are those of :meth:`PolicyCone.centre`, ``None``
     where floating point finds no member.
 
     Raises :class:`TrainingPolicyInfeasible`, with a Farkas vector that passed its test, where no
@@ -63,9 +64,12 @@ class Oracle:
         probes: np.ndarray,
         num_classes: int,
         exact: bool = True,
+        ties: str = "mark",
     ):
         self.frame = frame_of(features, probes)
-        self.n, self.labels, self.num_classes, self.exact = len(labels), labels, num_classes, exact
+        self.n, self.labels, self.num_classes = len(labels), labels, num_classes
+        self.exact = exact
+        self.strict = exact and ties == "decide"
         self.points = self.frame.points(np.concatenate([features, probes]))
         refuse_contradictions(self.points[: self.n], labels)
         self.rows, self.lengths, self.transform = whiten(self.points)
@@ -142,24 +146,24 @@ class Oracle:
             self._settle(b, own[b], labels[b], layer, docket)
 
     def _settle(self, b, own, labels, layer, docket) -> None:
-        one, tie, final = np.array([b]), None, "HiGHS"
-        for step, found, farkas in self._ladder(own, labels, layer):
-            if not docket.open(one)[0]:
-                return
-            if isinstance(found, np.ndarray) and found.dtype == object:
+        one, tie = np.array([b]), None
+        for step, found, farkas in self._ladder(own, labels, layer) if docket.open(one)[0] else ():
+            if found is not None and found.dtype == object:
                 docket.accept(b, found, step)
             elif found is not None:
                 docket.offer(one, found[None], step)
-            if farkas is not None and docket.open(one)[0]:
-                passed, proven = (
-                    (farkas, True) if step == "rational" else self.refutation(farkas, own, labels)
-                )
-                if passed is not None and (proven or not self.exact):
+            if docket.open(one)[0]:
+                passed, proven = self._passed(farkas, own, labels, step)
+                if passed is not None and (proven or not self.strict):
                     docket.refute(b, passed, proven, step)
-                elif passed is not None:
-                    tie, final = passed, step
-        if tie is not None and docket.open(one)[0]:
-            docket.refute(b, tie, False, final)
+                tie = tie if passed is None else (b, passed, proven, step)
+            if not docket.open(one)[0]:
+                return
+        if tie is not None:
+            docket.refute(*tie)
+
+    def _passed(self, farkas, own, labels, step) -> tuple[Farkas | None, bool]:
+        return (farkas, True) if step == "rational" else self.refutation(farkas, own, labels)
 
     def _ladder(self, own, labels, layer) -> Iterator[tuple]:
         """Candidates for one question, by cost: the step, a layer or ``None``, a Farkas vector or
@@ -200,10 +204,8 @@ class Oracle:
             if layer is not None and self.in_policy(layer[None] @ self.transform).all():
                 inside = (self.cone.slacks(layer[None]) + self.cone.own_class).min() > 0
                 return FEASIBLE, layer if inside else None
-            passed, proven = farkas, True
-            if step != "rational":
-                passed, proven = self.refutation(farkas, nothing, nothing)
-            if passed is not None and (proven or not self.exact):
+            passed, proven = self._passed(farkas, nothing, nothing, step)
+            if passed is not None and (proven or not self.strict):
                 raise TrainingPolicyInfeasible(EMPTY, passed)
             tie = tie if passed is None else passed
         if tie is not None:

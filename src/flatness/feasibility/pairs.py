@@ -24,12 +24,11 @@ import numpy as np
 
 from flatness._internal.checks import checked
 from flatness._internal.processes import map_processes
-from flatness._internal.rules import at_least
+from flatness._internal.rules import at_least, one_of
 from flatness.feasibility import refutations
 from flatness.feasibility.certificates import MARGIN, Farkas, _margins
 from flatness.feasibility.labelled_points import TrainingPolicyInfeasible, checked_system
 from flatness.feasibility.oracle import FEASIBLE, INFEASIBLE, UNDECIDED, Oracle
-from flatness.feasibility.policy_cone import PolicyCone
 
 NEAR = 0.9  # a start lies so far from the centre on the way to the best layer known
 
@@ -215,9 +214,12 @@ class _Ledger:
         )
 
 
-@checked(num_classes=None, exact=None)
+TIES = one_of("mark", "decide")
+
+
+@checked(num_classes=None, exact=None, ties=TIES)
 def pair_verdicts(
-    features, labels, probes, num_classes: int, *, exact: bool = True
+    features, labels, probes, num_classes: int, *, exact: bool = True, ties: str = "mark"
 ) -> PairVerdicts:
     """Certified verdicts for every probe and class.
 
@@ -225,9 +227,11 @@ def pair_verdicts(
     is converted exactly); ``labels (n,)`` integers in ``[0, num_classes)``; ``num_classes >= 2``.
     Arrays or tensors.  Duplicated points are fine.
 
-    Pairs that floating point leaves open, and refutations that might be ties, are decided in
-    rational arithmetic within the limits of :mod:`flatness.feasibility.exact`; ``exact=False``
-    leaves them undecided, and counts the others as ``ties``.
+    Pairs that floating point leaves open are decided in rational arithmetic, within the limits of
+    :mod:`flatness.feasibility.exact`, unless ``exact=False``. A refutation whose multipliers cancel
+    within rounding only is a tie: the last bit of the features decides it. It counts as infeasible
+    and is marked (``proven``, ``ties``), or with ``ties="decide"`` is decided for the very numbers
+    given. An empty training policy that is a tie is treated in the same way.
 
     Raises ``ValueError`` for anything else, and :class:`TrainingPolicyInfeasible` when no last
     layer keeps the training labels (two equal points with different labels are named).
@@ -239,10 +243,10 @@ def pair_verdicts(
     [[1, 0], [1, 1], [0, 1], [0, 1]]
     """
     features, labels, probes = checked_system(features, labels, probes, num_classes, 2)
-    return _pair_verdicts(features, labels, probes, num_classes, exact)
+    return _pair_verdicts(features, labels, probes, num_classes, exact, ties)
 
 
-@checked(overflow=False, num_classes=None, exact=None, workers=at_least(1))
+@checked(overflow=False, num_classes=None, exact=None, ties=TIES, workers=at_least(1))
 def pair_verdicts_ensemble(
     features,
     labels,
@@ -250,6 +254,7 @@ def pair_verdicts_ensemble(
     num_classes: int,
     *,
     exact: bool = True,
+    ties: str = "mark",
     workers: int | None = None,
     progress: bool = True,
 ) -> EnsembleVerdicts:
@@ -261,7 +266,7 @@ def pair_verdicts_ensemble(
     processes (default: the number of usable cores); the verdicts do not depend on it.
     """
     features, labels, probes = checked_system(features, labels, probes, num_classes, 3)
-    jobs = [(f, labels, p, num_classes, exact) for f, p in zip(features, probes, strict=True)]
+    jobs = [(f, labels, p, num_classes, exact, ties) for f, p in zip(features, probes, strict=True)]
     results = map_processes(_marked, jobs, workers=workers, progress=progress, label="pair proxy")
     return EnsembleVerdicts(
         tuple(net for net, _, _ in results),
@@ -285,9 +290,14 @@ def _marked(job: tuple) -> tuple[PairVerdicts | None, int, str]:
 
 
 def _pair_verdicts(
-    features: np.ndarray, labels: np.ndarray, probes: np.ndarray, num_classes: int, exact: bool
+    features: np.ndarray,
+    labels: np.ndarray,
+    probes: np.ndarray,
+    num_classes: int,
+    exact: bool,
+    ties: str,
 ) -> PairVerdicts:
-    oracle = Oracle(features, labels, probes, num_classes, exact)
+    oracle = Oracle(features, labels, probes, num_classes, exact, ties)
     ledger = _Ledger(oracle)
     if oracle.policy == FEASIBLE:
         above = _rays(oracle, ledger)
@@ -309,15 +319,9 @@ def _rays(oracle: Oracle, ledger: _Ledger) -> np.ndarray:
     above = _ever_above(rays, own)
     for a in range(classes):
         for c in range(a + 1, classes):
-            if above[:, a, c].all() and above[:, c, a].all():
-                continue
-            members = np.isin(oracle.cone.labels, (a, c))
-            labels = (oracle.cone.labels[members] == c).astype(int)
-            two = PolicyCone(oracle.cone.points[members], labels, 2)
-            centre, inverse = two.centre(oracle.centre[[a, c]])
-            logits = two.rays(centre, inverse, own) @ own.T
-            above[:, a, c] |= (logits[:, 0] > logits[:, 1]).any(0)
-            above[:, c, a] |= (logits[:, 1] > logits[:, 0]).any(0)
+            above[:, a, c], above[:, c, a] = np.stack([above[:, a, c], above[:, c, a]]) | (
+                refutations.sides(oracle.cone, oracle.centre[a] - oracle.centre[c], own, a, c)
+            )
     return above
 
 
@@ -335,7 +339,7 @@ def _two_classes(oracle: Oracle, ledger: _Ledger, above: np.ndarray) -> None:
             own = np.array([oracle.n + probe])
             farkas = refutations.two_class(oracle.cone, ledger.own[probe], label, rival, oracle.n)
             found, proven = oracle.refutation(farkas, own, np.array([label]))
-            if found is not None and (proven or not oracle.exact):
+            if found is not None and (proven or not oracle.strict):
                 ledger.refute(number, found, proven, "two classes")
                 break
 

@@ -47,6 +47,33 @@ def two_class(
     )
 
 
+def sides(cone: PolicyCone, between: np.ndarray, probes: np.ndarray, a: int, c: int) -> np.ndarray:
+    """Whether some direction that is positive on the points of ``a`` and negative on those of ``c``
+    was found positive, and negative, at each probe: ``(2, q)`` bool.
+
+    ``between (d,)`` is such a direction. From it and from its neighbours, rays through each probe.
+    """
+    generators = np.concatenate([cone.points[cone.members[a]], -cone.points[cone.members[c]]])
+    slack = generators @ between
+    if not len(slack) or slack.min() <= 0:
+        return np.zeros((2, len(probes)), dtype=bool)
+    found = [between[None]]
+    for _ in range(3):
+        lam = 1 / slack
+        hessian = (generators * (lam * lam)[:, None]).T @ generators + np.eye(len(between))
+        moves = np.linalg.solve(hessian, np.column_stack([probes.T, lam @ generators - between]))
+        speed = (generators @ moves) * -lam[:, None]
+        for sign in (1.0, -1.0):
+            length = 0.98 / np.maximum((sign * speed).max(0), 1e-3)
+            found.append(between + (sign * length * moves).T[: len(probes)])
+        between = between + moves[:, -1] * min(1.0, 0.9 / max(speed[:, -1].max(), 1e-300))
+        slack = generators @ between
+        if slack.min() <= 0:
+            break
+    values = np.concatenate(found) @ probes.T
+    return np.stack([(values > 0).any(0), (values < 0).any(0)])
+
+
 @checked(points=shape("m? d"), num_classes=at_least(2))
 def constraint_rows(
     points: np.ndarray, labels: np.ndarray, rivals: np.ndarray, num_classes: int
