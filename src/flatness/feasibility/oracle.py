@@ -22,6 +22,8 @@ from flatness.feasibility.policy_cone import PolicyCone, whiten
 CHUNK = 250_000  # entries of the Hessians worked on at a time: they should stay in the cache
 PROMISING = 1e-6  # residual below which rational arithmetic looks for multipliers on a support
 FEASIBLE, INFEASIBLE, UNDECIDED = 1, 0, -1
+EMPTY = "no last layer strictly classifies all training points"
+TIE = ", within rounding (ties='decide' asks rational arithmetic)"
 
 
 class Docket(Protocol):
@@ -206,11 +208,8 @@ class Oracle:
                 return FEASIBLE, layer if inside else None
             passed, proven = self._passed(farkas, nothing, nothing, step)
             if passed is not None and (proven or not self.strict):
-                raise TrainingPolicyInfeasible(EMPTY, passed)
+                raise TrainingPolicyInfeasible(EMPTY + TIE * (not proven), passed)
             tie = tie if passed is None else passed
         if tie is not None:
-            raise TrainingPolicyInfeasible(EMPTY, tie)
+            raise TrainingPolicyInfeasible(EMPTY + TIE, tie)
         return UNDECIDED, None
-
-
-EMPTY = "no last layer strictly classifies all training points"
