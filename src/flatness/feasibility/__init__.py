@@ -1,10 +1,13 @@
 """Weakness of trained networks: which classes at which points a network's features still allow.
 
 * `certificates`: certificates of feasibility and infeasibility, and their checks.
+* `exact`: systems decided in rational arithmetic, and floating-point proofs that spare it.
 * `extension`: how many labellings of several probe points are consistent with the training
   policy, jointly.
+* `frames`: exact changes of coordinates that bring features near the origin and to size one.
 * `labelled_points`: labelled feature points as input: what is accepted, and the errors that name
   what is not.
+* `oracle`: the certified oracle that pairs and joint labellings share.
 * `pairs`: certified feasibility of (probe, class) pairs: the pair proxy of Paper B, section on
   the feature-classifier vocabulary.
 * `policy_cone`: the cone of last layers that keep a labelling, and Newton's method inside it.
@@ -22,18 +25,20 @@ from flatness.feasibility.certificates import (
     margins,
     verify,
 )
+from flatness.feasibility.exact import decide, proven
 from flatness.feasibility.extension import Count, Estimate, count_labellings, estimate_labellings
+from flatness.feasibility.frames import Frame, frame_of
 from flatness.feasibility.labelled_points import (
     TrainingPolicyInfeasible,
     checked_system,
     refuse_contradictions,
 )
+from flatness.feasibility.oracle import Oracle
 from flatness.feasibility.pairs import (
     EnsembleVerdicts,
     PairVerdicts,
     pair_verdicts,
     pair_verdicts_ensemble,
-    training_layer,
 )
 from flatness.feasibility.policy_cone import PolicyCone, homogenise, whiten
 from flatness.feasibility.refutations import constraint_rows, linear_program, many_class, two_class
@@ -44,6 +49,8 @@ __all__ = [
     "EnsembleVerdicts",
     "Estimate",
     "Farkas",
+    "Frame",
+    "Oracle",
     "PairVerdicts",
     "PolicyCone",
     "TrainingPolicyInfeasible",
@@ -51,18 +58,20 @@ __all__ = [
     "checked_system",
     "constraint_rows",
     "count_labellings",
+    "decide",
     "estimate_labellings",
     "exact_farkas",
     "exact_witness",
     "farkas_residual",
+    "frame_of",
     "homogenise",
     "linear_program",
     "many_class",
     "margins",
     "pair_verdicts",
     "pair_verdicts_ensemble",
+    "proven",
     "refuse_contradictions",
-    "training_layer",
     "two_class",
     "verify",
     "whiten",

@@ -22,12 +22,14 @@ returns them only if all are positive and the sum is exactly zero.
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import lcm
 
 import numpy as np
 
 from flatness._internal.arguments import KindError, integer, integer_array, real_array
 from flatness._internal.checks import checked
 from flatness._internal.rules import shape
+from flatness.feasibility.frames import frame_of
 
 MARGIN = 1e-12
 RESIDUAL = 1e-13
@@ -104,6 +106,10 @@ def margins(layers: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.nd
     >>> margins(W, np.array([[3.0, 4.0], [-3.0, 4.0]]), np.array([0, 1])).tolist()
     [[0.6, 0.6]]
     """
+    return _margins(layers, points, labels)
+
+
+def _margins(layers: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     logits = layers @ points.T
     slack = logits[:, labels, np.arange(len(points))][:, None] - logits
     norms = np.linalg.norm(layers, axis=-1)
@@ -123,6 +129,10 @@ def farkas_residual(
     ``points (m, d)`` and ``labels (m,)`` hold the training points and, after them, the own points.
     """
     _check_farkas(farkas, points, labels, num_classes)
+    return _residual(farkas, points, labels, num_classes)
+
+
+def _residual(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int) -> float:
     weights = farkas.weights
     if not len(weights) or not np.all(np.isfinite(weights)) or weights.min() <= 0:
         return np.inf
@@ -169,8 +179,9 @@ def verify(verdicts, features: np.ndarray, labels: np.ndarray, probes: np.ndarra
     the raw features.
 
     Nothing of the search is reused: a verdict of 1 must have a witness whose margins at all
-    training points and at the probe exceed ``MARGIN``, a verdict of 0 a Farkas vector with residual
-    at most ``RESIDUAL``.
+    training points and at the probe exceed ``MARGIN`` (a rational one, every row in rational
+    arithmetic), a verdict of 0 a Farkas vector with residual at most ``RESIDUAL``. Both are
+    evaluated in the exact coordinates of :mod:`flatness.feasibility.frames`.
 
     >>> from flatness.feasibility.pairs import pair_verdicts
     >>> features, labels, probes = np.array([[0.0], [2.0]]), np.array([0, 1]), np.array([[1.0], [3.0]])
@@ -191,36 +202,32 @@ def verify(verdicts, features: np.ndarray, labels: np.ndarray, probes: np.ndarra
             f"features, verdicts: expected {verdicts.witnesses.shape[-1] - 1} features, got "
             f"{features.shape[1]}"
         )
-    points = np.hstack([features, np.ones((len(features), 1))])
-    queries = np.hstack([probes, np.ones((len(probes), 1))])
-    on_training = margins(verdicts.witnesses, points, labels).min(1, initial=np.inf)
-    depths, residuals = [], []
+    frame = frame_of(features, probes)
+    points, queries = frame.points(features), frame.points(probes)
+    classes, layers = verdicts.verdict.shape[1], frame.framed(verdicts.witnesses)
+    on_training = _margins(layers, points, labels).min(1, initial=np.inf)
+    depths, residuals, failed, exact = [], [], 0, 0
     for probe, label in np.argwhere(verdicts.verdict == 1):
-        number = verdicts.witness_of[probe, label]
-        layer = (
-            verdicts.witnesses[number : number + 1]
-            if number >= 0
-            else np.zeros_like(verdicts.witnesses[:1])
-        )
-        depth = margins(layer, queries[probe : probe + 1], np.array([label])).item()
+        number, targets = verdicts.witness_of[probe, label], np.append(labels, label)
+        if number in verdicts.rational:
+            given = certified_system(features, labels, probes, probe, label)[0]
+            failed += not _exact_witness(verdicts.rational[number], given, targets)
+            exact += 1
+            continue
+        layer = layers[number : number + 1] if number >= 0 else np.zeros_like(layers[:1])
+        depth = _margins(layer, queries[probe : probe + 1], targets[-1:]).item()
         depths.append(min(depth, on_training[number]))
     for probe, label in np.argwhere(verdicts.verdict == 0):
-        system, targets = certified_system(features, labels, probes, probe, label)
-        number = verdicts.refutation_of[probe, label]
-        bad = number < 0
-        residuals.append(
-            np.inf
-            if bad
-            else farkas_residual(
-                verdicts.refutations[number], system, targets, verdicts.verdict.shape[1]
-            )
-        )
+        system, number = np.vstack([points, queries[probe]]), verdicts.refutation_of[probe, label]
+        found = verdicts.refutations[number] if number >= 0 else None
+        targets = np.append(labels, label)
+        residuals.append(farkas_residual(found, system, targets, classes) if found else np.inf)
     depths, residuals = np.array(depths), np.array(residuals)
     return Check(
-        witnessed=len(depths),
+        witnessed=len(depths) + exact,
         refuted=len(residuals),
         undecided=int((verdicts.verdict == -1).sum()),
-        failed=int((depths <= MARGIN).sum() + (residuals > RESIDUAL).sum()),
+        failed=failed + int((depths <= MARGIN).sum() + (residuals > RESIDUAL).sum()),
         smallest_margin=float(depths.min(initial=np.inf)),
         largest_residual=float(residuals.max(initial=0.0)),
     )
@@ -233,6 +240,10 @@ def exact_witness(layer: np.ndarray, points: np.ndarray, labels: np.ndarray) -> 
     >>> exact_witness(np.array([[1.0], [0.0]]), np.array([[1e-300], [-1e-300]]), np.array([0, 1]))
     True
     """
+    return _exact_witness(layer, points, labels)
+
+
+def _exact_witness(layer: np.ndarray, points: np.ndarray, labels: np.ndarray) -> bool:
     weights, points = _integers(layer), _integers(points)
     for z, y in zip(points, labels.tolist(), strict=True):
         logits = [sum(a * b for a, b in zip(row, z, strict=True)) for row in weights]
@@ -242,9 +253,9 @@ def exact_witness(layer: np.ndarray, points: np.ndarray, labels: np.ndarray) -> 
 
 
 def _integers(array: np.ndarray) -> list[list[int]]:
-    """The floats of a matrix, exactly, times one common power of two that makes them integers."""
+    """The numbers of a matrix, exactly, times a common one that makes them integers."""
     exact = [[Fraction(v) for v in row] for row in array.tolist()]
-    scale = max((v.denominator for row in exact for v in row), default=1)
+    scale = lcm(*(v.denominator for row in exact for v in row))
     return [[int(v * scale) for v in row] for row in exact]
 
 
@@ -264,6 +275,12 @@ def exact_farkas(
     [Fraction(1, 1), Fraction(1, 1)]
     """
     _check_farkas(farkas, points, labels, num_classes)
+    return _exact_farkas(farkas, points, labels, num_classes)
+
+
+def _exact_farkas(
+    farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int
+) -> list[Fraction] | None:
     kept = _circuit(farkas, points, labels, num_classes)
     numbers, rivals = farkas.points[kept], farkas.rivals[kept]
     columns = []

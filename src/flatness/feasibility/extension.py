@@ -36,11 +36,10 @@ import numpy as np
 
 from flatness._internal.checks import checked
 from flatness._internal.rules import at_least
-from flatness.feasibility import refutations
-from flatness.feasibility.certificates import MARGIN, RESIDUAL, Farkas, farkas_residual, margins
-from flatness.feasibility.labelled_points import checked_system, refuse_contradictions
-from flatness.feasibility.pairs import UNDECIDED, pair_verdicts, training_layer
-from flatness.feasibility.policy_cone import PolicyCone, homogenise, whiten
+from flatness.feasibility.certificates import MARGIN, Farkas, margins
+from flatness.feasibility.labelled_points import checked_system
+from flatness.feasibility.oracle import UNDECIDED, Oracle
+from flatness.feasibility.pairs import pair_verdicts
 
 NO_LABEL = -1
 
@@ -97,18 +96,16 @@ class Estimate:
 class _Tree:
     """The tree of consistent labellings of one network's probe points."""
 
-    def __init__(self, features, labels, probes, num_classes: int, partial: bool):
+    def __init__(
+        self, features, labels, probes, num_classes: int, partial: bool, exact: bool = True
+    ):
         features, labels, probes = checked_system(features, labels, probes, num_classes, 2)
-        self.points, self.queries, self.labels = homogenise(features), homogenise(probes), labels
-        refuse_contradictions(self.points, labels)
-        self.n, self.num_classes, self.partial = len(features), num_classes, partial
-        rows, self.lengths, self.transform = whiten(np.concatenate([self.points, self.queries]))
-        self.cone, self.own = PolicyCone(rows[: self.n], labels, num_classes), rows[self.n :]
-        self.root = self.cone.centre(training_layer(self.cone, self.lengths))[0]
-        alone = pair_verdicts(features, labels, probes, num_classes).verdict
-        self.possible = (
-            alone != 0
-        )  # a class that a point cannot have alone it cannot have in company
+        self.oracle = oracle = Oracle(features, labels, probes, num_classes, exact)
+        self.num_classes, self.partial, self.size = num_classes, partial, len(probes)
+        nothing = np.zeros((num_classes, oracle.cone.d))
+        self.root = nothing if oracle.centre is None else oracle.centre
+        alone = pair_verdicts(features, labels, probes, num_classes, exact=exact).verdict
+        self.possible = alone != 0  # what a point cannot be alone it cannot be in company
         self.undecided, self.calls = int((alone == UNDECIDED).sum()), 0
 
     def children(
@@ -117,121 +114,118 @@ class _Tree:
         """All consistent children of labellings ``(B, j)`` realised by ``layers (B, K, d)``.
 
         Returns the parent of each child ``(C,)``, the child labellings ``(C, j + 1)`` and layers
-        ``(C, K, d)``.
+        ``(C, K, d)``. A child's layer depends on its parent's alone, not on other parents.
         """
-        level = prefixes.shape[1]
-        parents, labels, found = [], [], []
-        wanted = np.tile(self.possible[level], (len(prefixes), 1))
+        found = _Children(self, prefixes, layers)
+        everyone = np.arange(len(prefixes))
         if self.partial:
-            parents.append(np.arange(len(prefixes)))
-            labels.append(np.full(len(prefixes), NO_LABEL))
-            found.append(layers)
-
-        def take(parent: np.ndarray, layer: np.ndarray) -> None:
-            winner = (layer @ self.own[level]).argmax(1)
-            fresh = wanted[parent, winner]
-            fresh[fresh] = self._realises(layer[fresh], prefixes[parent[fresh]], winner[fresh])
-            _, first = np.unique(
-                parent[fresh] * self.num_classes + winner[fresh], return_index=True
-            )
-            chosen = np.flatnonzero(fresh)[first]
-            wanted[parent[chosen], winner[chosen]] = False
-            parents.append(parent[chosen])
-            labels.append(winner[chosen])
-            found.append(layer[chosen])
-
-        take(np.arange(len(prefixes)), layers)
-        chunk = max(1, int(250_000 / (self.num_classes * self.cone.d) ** 2))
-        waiting = np.argwhere(wanted)
-        self.calls += len(waiting)
-        while len(waiting):
-            batch, waiting = waiting[:chunk], waiting[chunk:]
-            own, own_labels = self._own(prefixes[batch[:, 0]], batch[:, 1])
-
-            def inspect(index, iterates, batch=batch):
-                take(batch[index, 0], iterates)
-                return ~wanted[tuple(batch[index].T)]
-
-            starts = (
-                layers[batch[:, 0]] + self.root
-            ) / 2  # halfway to the centre: away from the parent's walls
-            finished, final = self.cone.push(starts, own, own_labels, inspect)
-            for b in np.flatnonzero(~finished):
-                if wanted[tuple(batch[b])] and not self._refuted(
-                    own[b], own_labels[b], final[b], prefixes[batch[b, 0]]
-                ):
-                    layer, farkas = refutations.linear_program(self.cone, own[b], own_labels[b])
-                    take(batch[b, :1], layer[None])
-                    if wanted[tuple(batch[b])] and not self._sound(
-                        farkas, own_labels[b], prefixes[batch[b, 0]]
-                    ):
-                        self.undecided += 1
-            waiting = waiting[wanted[tuple(waiting.T)]]
-        parent, label = np.concatenate(parents), np.concatenate(labels)
+            found.keep(everyone, np.full(len(prefixes), NO_LABEL), layers)
+        found.take(everyone, layers)
+        parents, own, labels = found.ask()
+        self.calls += len(own)
+        self.oracle.decide(own, labels, found, groups=parents)
+        self.undecided += int(found.open(np.arange(len(own))).sum())
+        parent, label = np.concatenate(found.parents), np.concatenate(found.labels)
         order = np.lexsort((label, parent))
         parent, label = parent[order], label[order]
-        return parent, np.column_stack([prefixes[parent], label]), np.concatenate(found)[order]
+        child_layers = np.concatenate(found.found)[order]
+        return parent, np.column_stack([prefixes[parent], label]), child_layers
 
-    def _own(self, prefixes: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Own points ``(B, j + 1, d)`` and labels; an unlabelled point is replaced by a copy of a
+    def own(self, prefixes: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and labels of the own points ``(B, j + 1)``; an unlabelled point is replaced by a
         training point.
         """
         full = np.column_stack([prefixes, labels])
         blank = full == NO_LABEL
-        own = np.where(blank[..., None], self.cone.points[0], self.own[: full.shape[1]])
-        return own, np.where(blank, self.cone.labels[0], full)
+        own = np.where(blank, 0, self.oracle.n + np.arange(full.shape[1]))
+        return own, np.where(blank, self.oracle.labels[0], full)
 
-    def _realises(self, layers: np.ndarray, prefixes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def realises(self, layers: np.ndarray, prefixes: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Whether layers satisfy the training labels and the labelling, with checked margins,
         ``(B,)`` bool.
         """
-        raw, full = layers @ self.transform, np.column_stack([prefixes, labels])
-        good = margins(raw, self.points, self.labels).min(1) > MARGIN
+        framed, full = layers @ self.oracle.transform, np.column_stack([prefixes, labels])
+        good, probes = self.oracle.in_policy(framed), self.oracle.points[self.oracle.n :]
         for j in range(full.shape[1]):
             for c in np.unique(full[full[:, j] != NO_LABEL, j]):
                 rows = full[:, j] == c
-                good[rows] &= (
-                    margins(raw[rows], self.queries[j : j + 1], np.array([c]))[:, 0] > MARGIN
-                )
+                depth = margins(framed[rows], probes[j : j + 1], np.array([c]))[:, 0]
+                good[rows] &= depth > MARGIN
         return good
 
-    def _refuted(
-        self, own: np.ndarray, own_labels: np.ndarray, layer: np.ndarray, prefix: np.ndarray
-    ) -> bool:
-        return self._sound(
-            refutations.many_class(self.cone, layer, own, own_labels), own_labels, prefix
-        )
 
-    def _sound(self, farkas: Farkas | None, own_labels: np.ndarray, prefix: np.ndarray) -> bool:
-        """Whether a refutation found in the oracle's coordinates passes its check in the given
-        ones.
-        """
-        if farkas is None:
-            return False
-        blank = np.append(prefix, 0) == NO_LABEL
-        copied = np.where(blank, self.cone.order[0], self.n + np.arange(len(blank)))
-        source = np.concatenate([np.arange(self.n), copied])
-        raw = Farkas(
-            farkas.points, farkas.rivals, farkas.weights / self.lengths[source[farkas.points]]
+class _Children:
+    """The children of some labellings as questions to the oracle."""
+
+    def __init__(self, tree: _Tree, prefixes: np.ndarray, layers: np.ndarray):
+        self.tree, self.prefixes, self.layers = tree, prefixes, layers
+        self.level = prefixes.shape[1]
+        self.wanted = np.tile(tree.possible[self.level], (len(prefixes), 1))
+        self.parents: list[np.ndarray] = []
+        self.labels: list[np.ndarray] = []
+        self.found: list[np.ndarray] = []
+        self.questions = np.empty((0, 2), dtype=int)
+
+    def ask(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What is still wanted, as questions: the parents, and the own points with their labels."""
+        self.questions = np.argwhere(self.wanted)
+        parents, labels = self.questions.T
+        return parents, *self.tree.own(self.prefixes[parents], labels)
+
+    def keep(self, parents: np.ndarray, labels: np.ndarray, layers: np.ndarray) -> None:
+        self.parents.append(parents)
+        self.labels.append(labels)
+        self.found.append(layers)
+
+    def take(self, parents: np.ndarray, layers: np.ndarray) -> None:
+        """Keep the layers that realise a wanted child of their parents, one for each child."""
+        winner = (layers @ self.tree.oracle.rows[self.tree.oracle.n + self.level]).argmax(1)
+        fresh = self.wanted[parents, winner]
+        fresh[fresh] = self.tree.realises(
+            layers[fresh], self.prefixes[parents[fresh]], winner[fresh]
         )
-        points = np.concatenate([self.points, self.queries])[source]
-        return (
-            farkas_residual(
-                raw, points, np.concatenate([self.labels, own_labels]), self.num_classes
-            )
-            <= RESIDUAL
-        )
+        code = parents[fresh] * self.tree.num_classes + winner[fresh]
+        chosen = np.flatnonzero(fresh)[np.unique(code, return_index=True)[1]]
+        self.wanted[parents[chosen], winner[chosen]] = False
+        self.keep(parents[chosen], winner[chosen], layers[chosen])
+
+    def open(self, index: np.ndarray) -> np.ndarray:
+        return self.wanted[tuple(self.questions[index].T)]
+
+    def starts(self, index: np.ndarray) -> np.ndarray:
+        """Halfway to the centre: away from the parent's walls."""
+        return (self.layers[self.questions[index, 0]] + self.tree.root) / 2
+
+    def offer(self, index: np.ndarray, layers: np.ndarray, step: str) -> None:
+        self.take(self.questions[index, 0], layers)
+
+    def accept(self, index: int, layer: np.ndarray, step: str) -> None:
+        """A child without a layer in floating point: the centre stands for it as a start."""
+        parent, label = self.questions[index]
+        self.wanted[parent, label] = False
+        self.keep(np.array([parent]), np.array([label]), self.tree.root[None])
+
+    def refute(self, index: int, farkas: Farkas, proven: bool, step: str) -> None:
+        self.wanted[tuple(self.questions[index])] = False
 
 
-@checked(num_classes=None, limit=at_least(1))
+@checked(num_classes=None, limit=at_least(1), exact=None)
 def count_labellings(
-    features, labels, probes, num_classes: int, *, partial: bool = False, limit: int = 10**6
+    features,
+    labels,
+    probes,
+    num_classes: int,
+    *,
+    partial: bool = False,
+    limit: int = 10**6,
+    exact: bool = True,
 ) -> Count:
     """Exact number of consistent labellings of the probe points ``(k, D)``, breadth first.
 
     ``partial=True`` counts partial labellings, the empty one included: the weakness ``|Ext(pi)|``
-    over these points. Inputs and errors as :func:`flatness.feasibility.pairs.pair_verdicts`;
-    ``ValueError`` when a level exceeds ``limit``.
+    over these points. Inputs, ``exact`` and errors as
+    :func:`flatness.feasibility.pairs.pair_verdicts`; ``ValueError`` when a level exceeds ``limit``.
+    A training policy that is undecided counts as one undecided node, and nothing else.
 
     Two classes on a line and class 0 seen at 0: of the points 1 and 2, none, the second, or both
     may be on the other side of the one threshold:
@@ -239,9 +233,11 @@ def count_labellings(
     >>> count_labellings([[0.0]], [0], [[1.0], [2.0]], 2).total
     3
     """
-    tree = _Tree(features, labels, probes, num_classes, partial)
+    tree = _Tree(features, labels, probes, num_classes, partial, exact)
+    if tree.oracle.policy == UNDECIDED:
+        return Count(0, (0,) * (tree.size + 1), 1, 0)
     prefixes, layers, levels = np.empty((1, 0), dtype=int), tree.root[None], [1]
-    for _ in range(len(tree.own)):
+    for _ in range(tree.size):
         _, prefixes, layers = tree.children(prefixes, layers)
         levels.append(len(prefixes))
         if levels[-1] > limit:
@@ -251,7 +247,7 @@ def count_labellings(
     return Count(levels[-1], tuple(levels), tree.undecided, tree.calls)
 
 
-@checked(overflow=False, num_classes=None, runs=at_least(2), population=at_least(1))
+@checked(overflow=False, num_classes=None, runs=at_least(2), population=at_least(1), exact=None)
 def estimate_labellings(
     features,
     labels,
@@ -263,22 +259,26 @@ def estimate_labellings(
     population: int = 1,
     tilt: float = 0.0,
     partial: bool = False,
+    exact: bool = True,
 ) -> Estimate:
     """Unbiased estimates of the number :func:`count_labellings` returns, ``runs`` independent ones.
 
     ``population`` nodes survive at each level of each run (1: Knuth's random descent).  A node
     survives with probability proportional to its weight times ``depth ** tilt``, where ``depth`` is
     the smallest normalised margin of its layer at the probe points: ``tilt = 0`` chooses evenly.
-    The runs share the verdicts of nodes that several of them visit.
+    Runs that visit one node share its verdicts and its layer, which follow from the node alone, so
+    the runs are independent given the networks: only their random choices differ.
     """
-    tree = _Tree(features, labels, probes, num_classes, partial)
+    tree = _Tree(features, labels, probes, num_classes, partial, exact)
+    if tree.oracle.policy == UNDECIDED:
+        raise ValueError("features, labels: the training policy is undecided, nothing to estimate")
     run = np.arange(runs)
     log_weight, prefixes, layers = (
         np.zeros(runs),
         np.empty((runs, 0), dtype=int),
         np.tile(tree.root, (runs, 1, 1)),
     )
-    for _ in range(len(tree.own)):
+    for _ in range(tree.size):
         _, first, which = np.unique(prefixes, axis=0, return_index=True, return_inverse=True)
         parent, child_prefixes, child_layers = tree.children(prefixes[first], layers[first])
         starts = np.searchsorted(parent, np.arange(len(first) + 1))
@@ -305,8 +305,8 @@ def estimate_labellings(
 
 
 def _log_depth(tree: _Tree, layers: np.ndarray, prefixes: np.ndarray) -> np.ndarray:
-    own, labels = tree._own(prefixes[:, :-1], prefixes[:, -1])
-    logits = own @ layers.transpose(0, 2, 1)
+    own, labels = tree.own(prefixes[:, :-1], prefixes[:, -1])
+    logits = tree.oracle.rows[own] @ layers.transpose(0, 2, 1)
     slack = np.take_along_axis(logits, labels[..., None], -1) - logits
     slack[np.arange(tree.num_classes) == labels[..., None]] = np.inf
     return np.log(slack.min((1, 2)) / np.linalg.norm(layers, axis=(1, 2)))

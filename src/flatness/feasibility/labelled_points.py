@@ -1,16 +1,17 @@
 """Labelled feature points as input: what is accepted, and the errors that name what is not."""
 
-import numpy as np
+from typing import Any
 
-from flatness._internal.arguments import integer_array
+import numpy as np
+from torch import Tensor
+
+from flatness._internal.arguments import KindError, integer, integer_array, real_array
 from flatness._internal.checks import checked
 from flatness.feasibility.certificates import Farkas
 
 
 class TrainingPolicyInfeasible(ValueError):
-    """No last layer strictly classifies the training points; ``farkas`` is the refutation, when one
-    was found.
-    """
+    """No last layer strictly classifies the training points; ``farkas`` is the refutation."""
 
     def __init__(self, message: str, farkas: Farkas | None = None):
         super().__init__(message)
@@ -40,57 +41,51 @@ def refuse_contradictions(points: np.ndarray, labels: np.ndarray) -> None:
         raise TrainingPolicyInfeasible(message, farkas)
 
 
-def _array(name: str, value) -> np.ndarray:
-    if getattr(getattr(value, "device", None), "type", "") == "meta":
-        raise ValueError(f"{name} must hold values, got a tensor on the meta device")
-    value = value.detach().cpu() if hasattr(value, "detach") else value
+def _features(name: str, values: Any) -> np.ndarray:
+    """``values`` as float64, not necessarily finite; half and quarter precision is converted exactly."""
+    if isinstance(values, Tensor) and values.dtype.is_floating_point:
+        values = values.detach().double()
     try:
-        array = np.asarray(value)
+        return real_array(name, values)
+    except KindError:
+        raise
     except ValueError:
-        raise TypeError(f"{name} must be an array of numbers, got {type(value).__name__}") from None
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    return array
+        if isinstance(values, Tensor) and values.device.type == "meta":
+            raise
+        values = values.cpu() if isinstance(values, Tensor) else values
+        return np.asarray(values, dtype=float)
 
 
 def checked_system(
-    features, labels, probes, num_classes, ndim
+    features: Any, labels: Any, probes: Any, num_classes: int, ndim: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features, labels and probes as arrays of the right shape and type, or an error naming the
     argument.
+
+    ``ndim = 2``: one network, ``features (n, D)``, ``probes (q, D)``, all finite; ``ndim = 3``:
+    several, with one more axis in front, of which one at least must be finite.
     """
-    if (
-        isinstance(num_classes, bool)
-        or not isinstance(num_classes, int | np.integer)
-        or num_classes < 2
-    ):
-        raise ValueError(f"num_classes must be an integer of at least 2, got {num_classes}")
-    features, probes = (
-        _array(k, v).astype(float) for k, v in (("features", features), ("probes", probes))
-    )
-    labels = _array("labels", labels)
-    shape = "(n, D)" if ndim == 2 else "(M, n, D)"
+    classes = integer("num_classes", num_classes, 2)
+    features, probes = _features("features", features), _features("probes", probes)
+    shapes = {"features": "(n, D)", "probes": "(q, D)"}
     for name, array in (("features", features), ("probes", probes)):
-        if array.ndim != ndim or not array.size and not (array.shape[-1] and name == "probes"):
-            raise ValueError(
-                f"{name} must be a nonempty array of shape {shape}, got shape {array.shape}"
-            )
-        if not np.isfinite(array).all():
+        letters = shapes[name] if ndim == 2 else shapes[name].replace("(", "(M, ")
+        wanted = array.shape[:-2] + array.shape[-1:] if name == "probes" else array.shape
+        if array.ndim != ndim or not all(wanted):
+            raise ValueError(f"{name}: expected shape {letters} of sizes >= 1, got {array.shape}")
+        alone = array if ndim == 3 else array[None]
+        if alone.size and not np.isfinite(alone).all((1, 2)).any():
             where = tuple(int(v) for v in np.argwhere(~np.isfinite(array))[0])
-            raise ValueError(f"{name} must be finite, but the entry at {where} is {array[where]}")
-    if (
-        probes.shape[-1] != features.shape[-1]
-        or probes.shape[: ndim - 2] != features.shape[: ndim - 2]
-    ):
+            raise ValueError(f"{name}: expected finite values only, got {array[where]} at {where}")
+    if features.shape[-1] != probes.shape[-1] or features.shape[:-2] != probes.shape[:-2]:
         raise ValueError(
-            f"probes of shape {probes.shape} do not match features of shape {features.shape}"
+            f"probes: expected the networks and features of features, {features.shape}, got shape "
+            f"{probes.shape}"
         )
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"labels must be integers, got dtype {labels.dtype}")
-    if labels.shape != features.shape[-2:-1]:
-        raise ValueError(f"labels must have shape {features.shape[-2:-1]}, got {labels.shape}")
-    if labels.min() < 0 or labels.max() >= num_classes:
+    labels = labels.detach().cpu() if isinstance(labels, Tensor) else labels
+    targets = integer_array("labels", labels, 0, classes - 1)
+    if targets.shape != features.shape[-2:-1]:
         raise ValueError(
-            f"labels must lie in [0, {num_classes}), got {labels.min()} .. {labels.max()}"
+            f"labels: expected {features.shape[-2]} classes, as features, got shape {targets.shape}"
         )
-    return features, labels.astype(np.int64), probes
+    return features, targets.astype(np.int64), probes

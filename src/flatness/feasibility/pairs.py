@@ -10,12 +10,12 @@ meaning.
 
 Every verdict carries a certificate (see :mod:`flatness.feasibility.certificates`): ``1`` a witness,
 ``0`` a Farkas vector; a pair for which neither passes its check is ``-1``, undecided, and counts as
-neither.
+neither. What floating point cannot decide goes to rational arithmetic
+(:mod:`flatness.feasibility.exact`), which also tells refutations from ties within rounding.
 
-How a network's pairs are settled, in this order: the centre of the cone and rays from it (one
-factorisation); refutations from two classes (least squares in ``R^(D+1)``); Newton's method on a
-barrier for all remaining pairs at once, every iterate being tried as a witness for every probe;
-refutations from all classes; HiGHS.
+A network's pairs are settled in stages over one oracle and one ledger of verdicts: the centre of
+the cone and rays from it (one factorisation); refutations from two classes (least squares in
+``R^(D+1)``); then :meth:`flatness.feasibility.oracle.Oracle.decide` for what is left.
 """
 
 from dataclasses import dataclass, field
@@ -24,18 +24,13 @@ import numpy as np
 
 from flatness._internal.checks import checked
 from flatness._internal.processes import map_processes
-from flatness._internal.rules import at_least
+from flatness._internal.rules import at_least, one_of
 from flatness.feasibility import refutations
-from flatness.feasibility.certificates import MARGIN, RESIDUAL, Farkas, farkas_residual, margins
-from flatness.feasibility.labelled_points import (
-    TrainingPolicyInfeasible,
-    checked_system,
-    refuse_contradictions,
-)
-from flatness.feasibility.policy_cone import PolicyCone, homogenise, whiten
+from flatness.feasibility.certificates import MARGIN, Farkas, _margins
+from flatness.feasibility.labelled_points import TrainingPolicyInfeasible, checked_system
+from flatness.feasibility.oracle import FEASIBLE, INFEASIBLE, UNDECIDED, Oracle
 
-CHUNK = 250_000  # entries of the Hessians worked on at a time: they should stay in the cache
-FEASIBLE, INFEASIBLE, UNDECIDED = 1, 0, -1
+NEAR = 0.9  # a start lies so far from the centre on the way to the best layer known
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,12 @@ class PairVerdicts:
     feasible pair, else -1. ``refutations`` are Farkas vectors (rows of the training points ``0 .. n
     - 1`` and of the probe as point ``n``) and ``refutation_of (q, K)`` points into them, else -1.
     ``settled`` counts the pairs by the step that settled them.
+
+    ``rational`` has, for a witness whose rounding to float64 is none, the layer as an array of
+    fractions, by its number. ``proven (q, K)`` is true where the verdict is known to hold in exact
+    arithmetic: for every witness, and for a refutation unless its multipliers cancel within
+    rounding only. ``policy`` is 1, or -1 where the training policy itself is undecided, and with it
+    all pairs.
     """
 
     verdict: np.ndarray
@@ -55,6 +56,9 @@ class PairVerdicts:
     refutations: tuple[Farkas, ...]
     refutation_of: np.ndarray
     settled: dict[str, int]
+    rational: dict[int, np.ndarray]
+    proven: np.ndarray
+    policy: int = FEASIBLE
 
     @property
     def pair_proxy(self) -> int:
@@ -73,104 +77,161 @@ class PairVerdicts:
         """Number of undecided pairs."""
         return int((self.verdict == UNDECIDED).sum())
 
+    @property
+    def ties(self) -> int:
+        """Number of infeasible pairs that hold within rounding only."""
+        return int(((self.verdict == INFEASIBLE) & ~self.proven).sum())
+
 
 @dataclass(frozen=True)
 class EnsembleVerdicts:
-    """Verdicts of ``M`` networks; ``networks[m]`` is ``None`` where no last layer keeps the
-    training labels.
+    """Verdicts of ``M`` networks; ``networks[m]`` is ``None``, and ``reasons[m]`` says why, where no
+    last layer keeps the training labels or the network cannot be measured (features that are not
+    finite, say).
+
+    ``policy (M,)`` int8: the training policy has a member (1), is empty by a certificate (0), or
+    neither is known (-1).
     """
 
     networks: tuple[PairVerdicts | None, ...]
     reasons: dict[int, str] = field(default_factory=dict)
+    policy: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int8))
 
     @property
     def policy_feasible(self) -> np.ndarray:
-        """Which networks have a nonempty training policy, ``(M,)`` bool."""
-        return np.array([net is not None for net in self.networks])
+        """Which networks have a training policy known to be nonempty, ``(M,)`` bool."""
+        return np.array([net is not None and net.policy == FEASIBLE for net in self.networks])
 
     @property
     def pair_proxy(self) -> np.ndarray:
-        """``(M,)`` float64; NaN marks a network whose training policy is empty (never a zero)."""
-        return np.array([np.nan if net is None else net.pair_proxy for net in self.networks])
+        """``(M,)`` float64; NaN marks a network without a training policy known to be nonempty
+        (never a zero)."""
+        counts = [np.nan if net is None else net.pair_proxy for net in self.networks]
+        return np.where(self.policy_feasible, counts, np.nan)
 
     @property
     def undecided(self) -> np.ndarray:
-        """Undecided pairs of each network, ``(M,)``; 0 where the training policy is empty."""
+        """Undecided pairs of each network, ``(M,)``; 0 where there are no verdicts."""
         return np.array([0 if net is None else net.undecided for net in self.networks])
 
 
 class _Ledger:
-    """Verdicts so far.  Only certificates that pass their check in the given coordinates enter."""
+    """The pairs of one network as questions to its oracle, and their verdicts so far."""
 
-    def __init__(
-        self, points: np.ndarray, labels: np.ndarray, probes: np.ndarray, num_classes: int
-    ):
-        self.points, self.labels, self.probes, self.num_classes = (
-            points,
-            labels,
-            probes,
-            num_classes,
-        )
-        shape = (len(probes), num_classes)
+    def __init__(self, oracle: Oracle):
+        self.oracle, shape = oracle, (len(oracle.points) - oracle.n, oracle.num_classes)
+        self.own, self.points = oracle.rows[oracle.n :], oracle.points[oracle.n :]
         self.verdict = np.full(shape, UNDECIDED, dtype=np.int8)
         self.witness_of, self.refutation_of = np.full(shape, -1), np.full(shape, -1)
-        self.witnesses: list[np.ndarray] = []
+        self.proven = np.zeros(shape, dtype=bool)
+        self.layers: list[np.ndarray] = []  # witnesses, in the coordinates of the cone
+        self.rational: dict[int, np.ndarray] = {}
         self.refutations: list[Farkas] = []
         self.settled: dict[str, int] = {}
+        self.pairs = np.argwhere(self.verdict == UNDECIDED)
 
-    def offer(self, layers: np.ndarray, step: str) -> None:
-        """Try layers ``(B, K, D + 1)`` as witnesses for whatever they predict at undecided pairs."""
-        winners = (layers @ self.probes.T).argmax(1)
-        fresh = self.verdict[np.arange(len(self.probes)), winners] == UNDECIDED
-        useful = np.flatnonzero(fresh.any(1))
+    def left(self) -> np.ndarray:
+        """The undecided pairs ``(P, 2)``, which are from now on the questions."""
+        self.pairs = np.argwhere(self.verdict == UNDECIDED)
+        return self.pairs
+
+    def open(self, index: np.ndarray) -> np.ndarray:
+        return self.verdict[tuple(self.pairs[index].T)] == UNDECIDED
+
+    def starts(self, index: np.ndarray) -> np.ndarray:
+        """Near the layer that comes nearest to giving the probe its class."""
+        known = np.stack([self.oracle.centre, *(layer for layer in self.layers if layer.any())])
+        probes, classes = self.pairs[index].T
+        logits = np.einsum("lkd,bd->bkl", known, self.own[probes], optimize=True)
+        mine = logits[np.arange(len(index)), classes].copy()
+        logits[np.arange(len(index)), classes] = -np.inf
+        best = (mine - logits.max(1)).argmax(1)
+        return (1 - NEAR) * self.oracle.centre + NEAR * known[best]
+
+    def offer(self, index: np.ndarray, layers: np.ndarray, step: str) -> None:
+        """Try layers ``(B, K, d)`` for whatever they predict at undecided pairs."""
+        everywhere = np.arange(len(self.own))
+        winners = (layers @ self.own.T).argmax(1)
+        useful = np.flatnonzero((self.verdict[everywhere, winners] == UNDECIDED).any(1))
         if not len(useful):
             return
-        sound = margins(layers[useful], self.points, self.labels).min(1) > MARGIN
-        for b in useful[sound]:
-            probes = np.flatnonzero(
-                fresh[b] & (self.verdict[np.arange(len(self.probes)), winners[b]] == UNDECIDED)
-            )
-            if not len(probes):
-                continue
-            depth = margins(layers[b][None], self.probes[probes], winners[b, probes])[0]
-            probes = probes[depth > MARGIN]
-            if len(probes):
-                self.verdict[probes, winners[b, probes]] = FEASIBLE
-                self.witness_of[probes, winners[b, probes]] = len(self.witnesses)
-                self.witnesses.append(layers[b])
-                self.settled[step] = self.settled.get(step, 0) + len(probes)
+        framed = layers[useful] @ self.oracle.transform
+        for b in np.flatnonzero(self.oracle.in_policy(framed)):
+            won = winners[useful[b]]
+            fresh = np.flatnonzero(self.verdict[everywhere, won] == UNDECIDED)
+            if len(fresh):
+                depth = _margins(framed[b][None], self.points[fresh], won[fresh])[0]
+                fresh = fresh[depth > MARGIN]
+            self._enter(fresh, won[fresh], layers[useful[b]], step)
 
-    def refute(self, probe: int, label: int, farkas: Farkas | None, step: str) -> None:
-        """Enter a Farkas vector for an undecided pair if its residual passes."""
-        if farkas is None or self.verdict[probe, label] != UNDECIDED:
-            return
-        points, labels = np.vstack([self.points, self.probes[probe]]), np.append(self.labels, label)
-        if farkas_residual(farkas, points, labels, self.num_classes) <= RESIDUAL:
-            self.verdict[probe, label] = INFEASIBLE
-            self.refutation_of[probe, label] = len(self.refutations)
-            self.refutations.append(farkas)
-            self.settled[step] = self.settled.get(step, 0) + 1
+    def accept(self, index: int, layer: np.ndarray, step: str) -> None:
+        probe, label = self.pairs[index]
+        self.rational[len(self.layers)] = layer
+        nothing = np.zeros((self.oracle.num_classes, self.oracle.cone.d))
+        self._enter(np.array([probe]), np.array([label]), nothing, step)
+
+    def _enter(self, probes, labels, layer, step) -> None:
+        if len(probes):
+            self.verdict[probes, labels], self.proven[probes, labels] = FEASIBLE, True
+            self.witness_of[probes, labels] = len(self.layers)
+            self.layers.append(layer)
+            self.settled[step] = self.settled.get(step, 0) + len(probes)
+
+    def refute(self, index: int, farkas: Farkas, proven: bool, step: str) -> None:
+        pair = tuple(self.pairs[index])
+        self.verdict[pair], self.proven[pair] = INFEASIBLE, proven
+        self.refutation_of[pair] = len(self.refutations)
+        self.refutations.append(farkas)
+        self.settled[step] = self.settled.get(step, 0) + 1
 
     def close(self) -> PairVerdicts:
-        shape = (0, self.num_classes, self.points.shape[1])
-        witnesses = np.stack(self.witnesses) if self.witnesses else np.empty(shape)
+        """The verdicts, with witnesses for the given features; one that rounding would spoil is
+        kept as fractions."""
+        frame, shape = self.oracle.frame, (0, self.oracle.num_classes, self.points.shape[1])
+        framed = np.stack(self.layers) @ self.oracle.transform if self.layers else np.empty(shape)
+        given = frame.given(framed)
+        rational = {number: frame.rational(layer) for number, layer in self.rational.items()}
+        again = frame.framed(given)
+        good = self.oracle.in_policy(again) if len(again) else np.empty(0, dtype=bool)
+        for probe, label in np.argwhere(self.verdict == FEASIBLE) if frame.shift.any() else ():
+            number = self.witness_of[probe, label]
+            depth = _margins(again[[number]], self.points[[probe]], np.array([label])).item()
+            good[number] &= depth > MARGIN
+        for number in np.flatnonzero(~good):
+            if number not in rational:
+                rational[int(number)] = frame.rational(framed[number])
+            given[number] = rational[int(number)].astype(float)
         return PairVerdicts(
             self.verdict,
-            witnesses,
+            given,
             self.witness_of,
             tuple(self.refutations),
             self.refutation_of,
             self.settled,
+            rational,
+            self.proven,
+            self.oracle.policy,
         )
 
 
-@checked(num_classes=None)
-def pair_verdicts(features, labels, probes, num_classes: int) -> PairVerdicts:
+TIES = one_of("mark", "decide")
+
+
+@checked(num_classes=None, exact=None, ties=TIES)
+def pair_verdicts(
+    features, labels, probes, num_classes: int, *, exact: bool = True, ties: str = "mark"
+) -> PairVerdicts:
     """Certified verdicts for every probe and class.
 
-    Parameters: ``features (n, D)`` and ``probes (q, D)``, finite, read as float64; ``labels (n,)``
-    integers in ``[0, num_classes)``; ``num_classes >= 2``.  Arrays or tensors.  Duplicated points
-    are fine.
+    Parameters: ``features (n, D)`` and ``probes (q, D)``, finite, read as float64 (lower precision
+    is converted exactly); ``labels (n,)`` integers in ``[0, num_classes)``; ``num_classes >= 2``.
+    Arrays or tensors.  Duplicated points are fine.
+
+    Pairs that floating point leaves open are decided in rational arithmetic, within the limits of
+    :mod:`flatness.feasibility.exact`, unless ``exact=False``. A refutation whose multipliers cancel
+    within rounding only is a tie: the last bit of the features decides it. It counts as infeasible
+    and is marked (``proven``, ``ties``), or with ``ties="decide"`` is decided for the very numbers
+    given. An empty training policy that is a tie is treated in the same way.
 
     Raises ``ValueError`` for anything else, and :class:`TrainingPolicyInfeasible` when no last
     layer keeps the training labels (two equal points with different labels are named).
@@ -182,116 +243,108 @@ def pair_verdicts(features, labels, probes, num_classes: int) -> PairVerdicts:
     [[1, 0], [1, 1], [0, 1], [0, 1]]
     """
     features, labels, probes = checked_system(features, labels, probes, num_classes, 2)
-    return _pair_verdicts(features, labels, probes, num_classes)
+    return _pair_verdicts(features, labels, probes, num_classes, exact, ties)
 
 
-@checked(overflow=False, num_classes=None, workers=at_least(1))
+@checked(overflow=False, num_classes=None, exact=None, ties=TIES, workers=at_least(1))
 def pair_verdicts_ensemble(
-    features, labels, probes, num_classes: int, *, workers: int | None = None, progress: bool = True
+    features,
+    labels,
+    probes,
+    num_classes: int,
+    *,
+    exact: bool = True,
+    ties: str = "mark",
+    workers: int | None = None,
+    progress: bool = True,
 ) -> EnsembleVerdicts:
     """:func:`pair_verdicts` of ``M`` networks: ``features (M, n, D)``, ``labels (n,)``, ``probes
     (M, q, D)``.
 
-    A network whose training policy is empty is marked (``networks[m] is None``, reason kept), not
-    an error. ``workers`` processes (default: the number of usable cores); the verdicts do not
-    depend on it.
+    A network whose training policy is empty, or that cannot be measured, is marked (``networks[m]
+    is None``, reason kept), not an error, unless no network has finite features. ``workers``
+    processes (default: the number of usable cores); the verdicts do not depend on it.
     """
     features, labels, probes = checked_system(features, labels, probes, num_classes, 3)
-    jobs = [(f, labels, p, num_classes) for f, p in zip(features, probes, strict=True)]
+    jobs = [(f, labels, p, num_classes, exact, ties) for f, p in zip(features, probes, strict=True)]
     results = map_processes(_marked, jobs, workers=workers, progress=progress, label="pair proxy")
-    reasons = {m: result for m, result in enumerate(results) if isinstance(result, str)}
-    return EnsembleVerdicts(tuple(None if isinstance(r, str) else r for r in results), reasons)
+    return EnsembleVerdicts(
+        tuple(net for net, _, _ in results),
+        {m: reason for m, (_, _, reason) in enumerate(results) if reason},
+        np.array([policy for _, policy, _ in results], dtype=np.int8),
+    )
 
 
-def training_layer(cone: PolicyCone, lengths: np.ndarray) -> np.ndarray:
-    """A layer strictly inside the training policy, in the coordinates of ``cone``.
-
-    Raises :class:`TrainingPolicyInfeasible`; ``lengths``, from :func:`whiten`, take its multipliers
-    back to the given rows.
-    """
-    nobody = PolicyCone(np.empty((0, cone.d)), np.empty(0, dtype=int), cone.num_classes)
-    found: list[np.ndarray] = []
-
-    def inspect(_, layers):
-        if (margins(layers, cone.points, cone.labels).min(1) > 1e-9).all():
-            found.append(layers[0])
-        return np.array([bool(found)])
-
-    start = np.zeros((1, cone.num_classes, cone.d))
-    nobody.push(start, cone.points[None], cone.labels[None], inspect)
-    if found:
-        return found[0]
-    layer, farkas = refutations.linear_program(cone, np.empty((0, cone.d)), np.empty(0, dtype=int))
-    if margins(layer[None], cone.points, cone.labels).min() > MARGIN:
-        return layer
-    if farkas is not None:
-        farkas = Farkas(farkas.points, farkas.rivals, farkas.weights / lengths[farkas.points])
-    raise TrainingPolicyInfeasible("no last layer strictly classifies all training points", farkas)
+def _marked(job: tuple) -> tuple[PairVerdicts | None, int, str]:
+    """The verdicts of one network, its policy, and the reason if there are none."""
+    for name, array in (("features", job[0]), ("probes", job[2])):
+        if not np.isfinite(array).all():
+            return None, UNDECIDED, f"{name}: expected finite values only"
+    try:
+        found = _pair_verdicts(*job)
+        return found, found.policy, ""
+    except TrainingPolicyInfeasible as error:
+        return None, INFEASIBLE, str(error)
+    except Exception as error:  # whatever it is, it is this network's and costs no other
+        return None, UNDECIDED, f"{type(error).__name__}: {error}"
 
 
 def _pair_verdicts(
-    features: np.ndarray, labels: np.ndarray, probes: np.ndarray, num_classes: int
+    features: np.ndarray,
+    labels: np.ndarray,
+    probes: np.ndarray,
+    num_classes: int,
+    exact: bool,
+    ties: str,
 ) -> PairVerdicts:
-    points, queries = homogenise(features), homogenise(probes)
-    refuse_contradictions(points, labels)
-    n = len(points)
-    rows, lengths, transform = whiten(np.concatenate([points, queries]))
-    cone, own = PolicyCone(rows[:n], labels, num_classes), rows[n:]
-    ledger = _Ledger(points, labels, queries, num_classes)
-
-    def raw(farkas: Farkas | None, probe: int) -> Farkas | None:
-        if farkas is None:
-            return None
-        scale = lengths[np.where(farkas.points == n, n + probe, farkas.points)]
-        return Farkas(farkas.points, farkas.rivals, farkas.weights / scale)
-
-    centre, inverse = cone.centre(training_layer(cone, lengths))
-    rays = np.concatenate([centre[None], cone.rays(centre, inverse, own)])
-    ledger.offer(rays @ transform, "rays")
-
-    above = _ever_above(rays, own)
-    for probe, label in np.argwhere(ledger.verdict == UNDECIDED):
-        for rival in np.argsort(-(centre @ own[probe]), kind="stable"):
-            if rival != label and not above[probe, label, rival]:
-                farkas = refutations.two_class(cone, own[probe], label, rival, n)
-                ledger.refute(probe, label, raw(farkas, probe), "two classes")
-                if ledger.verdict[probe, label] != UNDECIDED:
-                    break
-
-    chunk = max(1, int(CHUNK / (num_classes * cone.d) ** 2))
-    stuck: list[tuple[int, int, np.ndarray]] = []
-    waiting = np.argwhere(ledger.verdict == UNDECIDED)
-    while len(waiting):
-        batch, waiting = waiting[:chunk], waiting[chunk:]
-
-        def inspect(index, layers, batch=batch):
-            ledger.offer(layers @ transform, "Newton")
-            return ledger.verdict[tuple(batch[index].T)] != UNDECIDED
-
-        starts = np.repeat(centre[None], len(batch), axis=0)
-        finished, final = cone.push(starts, own[batch[:, :1]], batch[:, 1:], inspect)
-        stuck += [(*batch[i], final[i]) for i in np.flatnonzero(~finished)]
-        waiting = waiting[ledger.verdict[tuple(waiting.T)] == UNDECIDED]
-
-    for probe, label, layer in stuck:
-        if ledger.verdict[probe, label] == UNDECIDED:
-            farkas = refutations.many_class(cone, layer, own[[probe]], np.array([label]))
-            ledger.refute(probe, label, raw(farkas, probe), "many classes")
-        if ledger.verdict[probe, label] == UNDECIDED:
-            layer, farkas = refutations.linear_program(cone, own[[probe]], np.array([label]))
-            ledger.offer((layer @ transform)[None], "HiGHS")
-            ledger.refute(probe, label, raw(farkas, probe), "HiGHS")
+    oracle = Oracle(features, labels, probes, num_classes, exact, ties)
+    ledger = _Ledger(oracle)
+    if oracle.policy == FEASIBLE:
+        above = _rays(oracle, ledger)
+        _two_classes(oracle, ledger, above)
+        left = ledger.left()
+        oracle.decide(oracle.n + left[:, :1], left[:, 1:], ledger)
     return ledger.close()
+
+
+def _rays(oracle: Oracle, ledger: _Ledger) -> np.ndarray:
+    """Offer the centre and the rays from it; ``[p, c, a]``: whether a layer that keeps the points of
+    ``a`` and ``c`` apart puts ``c`` above ``a`` at probe ``p``."""
+    classes, own = oracle.num_classes, ledger.own
+    if oracle.centre is None:
+        return np.zeros((len(own), classes, classes), dtype=bool)
+    rays = oracle.cone.rays(oracle.centre, oracle.inverse, own)
+    rays = np.concatenate([oracle.centre[None], rays])
+    ledger.offer(np.arange(len(rays)), rays, "rays")
+    above = _ever_above(rays, own)
+    for a in range(classes):
+        for c in range(a + 1, classes):
+            above[:, a, c], above[:, c, a] = np.stack([above[:, a, c], above[:, c, a]]) | (
+                refutations.sides(oracle.cone, oracle.centre[a] - oracle.centre[c], own, a, c)
+            )
+    return above
+
+
+def _two_classes(oracle: Oracle, ledger: _Ledger, above: np.ndarray) -> None:
+    """Refute pairs by the points of two classes, where no layer seen so far speaks against it."""
+    centre = (
+        oracle.centre
+        if oracle.centre is not None
+        else np.zeros((oracle.num_classes, oracle.cone.d))
+    )
+    for number, (probe, label) in enumerate(ledger.left()):
+        for rival in np.argsort(-(centre @ ledger.own[probe]), kind="stable"):
+            if rival == label or above[probe, label, rival]:
+                continue
+            own = np.array([oracle.n + probe])
+            farkas = refutations.two_class(oracle.cone, ledger.own[probe], label, rival, oracle.n)
+            found, proven = oracle.refutation(farkas, own, np.array([label]))
+            if found is not None and (proven or not oracle.strict):
+                ledger.refute(number, found, proven, "two classes")
+                break
 
 
 def _ever_above(layers: np.ndarray, probes: np.ndarray) -> np.ndarray:
     """``[p, c, a]``: whether some layer of the pool puts class ``c`` above ``a`` at probe ``p``."""
     logits = (layers @ probes.T).transpose(2, 1, 0)
     return np.stack([(logits[:, [c]] > logits).any(-1) for c in range(layers.shape[1])], axis=1)
-
-
-def _marked(job) -> PairVerdicts | str:
-    try:
-        return _pair_verdicts(*job)
-    except TrainingPolicyInfeasible as error:
-        return str(error)

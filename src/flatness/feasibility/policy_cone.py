@@ -139,9 +139,12 @@ class PolicyCone:
         diagonal *= 1 + 1e-13  # keeps the factorisation regular when slacks are tiny
         diagonal += 1.0
         step = np.zeros_like(gradient)
-        step[:, :free] = -np.linalg.solve(flat, gradient[:, :free].reshape(-1, size, 1)).reshape(
-            -1, free, self.d
-        )
+        target = gradient[:, :free].reshape(-1, size, 1)
+        try:
+            solution = np.linalg.solve(flat, target)
+        except np.linalg.LinAlgError:  # one of them is singular to rounding: no step for that one
+            solution = np.stack([_solution(*system) for system in zip(flat, target, strict=True)])
+        step[:, :free] = -solution.reshape(-1, free, self.d)
         return step
 
     def centre(self, layer: np.ndarray, steps: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -150,20 +153,24 @@ class PolicyCone:
         ``layer (K, d)`` must be strictly inside.  Returns ``(K, d)`` and ``(K, d, K, d)``.
         """
         layers, size = layer[None], self.num_classes * self.d
+        inverse = np.eye(size)
         for _ in range(steps):
             lam = self.multipliers(layers)
             gradient = self._gradient(lam) + layers
-            hessian = self._hessian(lam * lam)[0].transpose(0, 2, 1, 3).reshape(
-                size, size
-            ) + np.eye(size)
-            step = -np.linalg.solve(hessian, gradient.ravel()).reshape(layers.shape)
+            hessian = self._hessian(lam * lam)[0].transpose(0, 2, 1, 3).reshape(size, size)
+            try:
+                inverse = np.linalg.inv(hessian + np.eye(size))
+            except np.linalg.LinAlgError:  # slacks too unlike for floating point: stay here
+                break
+            step = -(inverse @ gradient.ravel()).reshape(layers.shape)
             reach = (-self.slacks(step) * lam).max()
-            layers = layers + min(1.0, 0.95 / max(reach, 1e-300)) * step
+            moved = layers + min(1.0, 0.95 / max(reach, 1e-300)) * step
+            if not (self.slacks(moved) + self.own_class > 0).all():
+                break
+            layers = moved
             if -(gradient * step).sum() < 1e-6:
                 break
-        return layers[0], np.linalg.inv(hessian).reshape(
-            self.num_classes, self.d, self.num_classes, self.d
-        )
+        return layers[0], inverse.reshape(self.num_classes, self.d, self.num_classes, self.d)
 
     def rays(self, centre: np.ndarray, inverse: np.ndarray, probes: np.ndarray) -> np.ndarray:
         """From the centre, for every probe and class, the farthest member along the ray that raises
@@ -243,6 +250,13 @@ class PolicyCone:
             if not len(index):
                 break
         return finished, final
+
+
+def _solution(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
+    try:
+        return np.linalg.solve(matrix, target)
+    except np.linalg.LinAlgError:
+        return np.zeros_like(target)
 
 
 def _own_slacks(layers: np.ndarray, own: np.ndarray, labels: np.ndarray) -> np.ndarray:

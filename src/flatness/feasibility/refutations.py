@@ -47,6 +47,33 @@ def two_class(
     )
 
 
+def sides(cone: PolicyCone, between: np.ndarray, probes: np.ndarray, a: int, c: int) -> np.ndarray:
+    """Whether some direction that is positive on the points of ``a`` and negative on those of ``c``
+    was found positive, and negative, at each probe: ``(2, q)`` bool.
+
+    ``between (d,)`` is such a direction. From it and from its neighbours, rays through each probe.
+    """
+    generators = np.concatenate([cone.points[cone.members[a]], -cone.points[cone.members[c]]])
+    slack = generators @ between
+    if not len(slack) or slack.min() <= 0:
+        return np.zeros((2, len(probes)), dtype=bool)
+    found = [between[None]]
+    for _ in range(3):
+        lam = 1 / slack
+        hessian = (generators * (lam * lam)[:, None]).T @ generators + np.eye(len(between))
+        moves = np.linalg.solve(hessian, np.column_stack([probes.T, lam @ generators - between]))
+        speed = (generators @ moves) * -lam[:, None]
+        for sign in (1.0, -1.0):
+            length = 0.98 / np.maximum((sign * speed).max(0), 1e-3)
+            found.append(between + (sign * length * moves).T[: len(probes)])
+        between = between + moves[:, -1] * min(1.0, 0.9 / max(speed[:, -1].max(), 1e-300))
+        slack = generators @ between
+        if slack.min() <= 0:
+            break
+    values = np.concatenate(found) @ probes.T
+    return np.stack([(values > 0).any(0), (values < 0).any(0)])
+
+
 @checked(points=shape("m? d"), num_classes=at_least(2))
 def constraint_rows(
     points: np.ndarray, labels: np.ndarray, rivals: np.ndarray, num_classes: int
@@ -120,13 +147,14 @@ def _least_norm(
 
 
 def linear_program(
-    cone: PolicyCone, own: np.ndarray, own_labels: np.ndarray
+    cone: PolicyCone, own: np.ndarray, own_labels: np.ndarray, deepest: bool = True
 ) -> tuple[np.ndarray, Farkas | None]:
-    """HiGHS on ``max t`` with all rows, common and own, at least ``t``, in the box ``|W| <= 1``,
-    ``t <= 1``.
+    """HiGHS on all rows, common and own: the layer ``(K, d)`` it ends at and the refutation, if
+    any, that its dual values or its ray suggest.
 
-    Returns the layer ``(K, d)`` it ends at and the refutation, if any, that its dual values
-    suggest.
+    ``deepest``: ``max t`` with all rows at least ``t`` in the box ``|W| <= 1``, ``t <= 1``. Else:
+    any layer with all rows at least one, without a box, which still sees margins far below the
+    solver's tolerances.
     """
     number, rival = _all_rows(cone.points, cone.labels, cone.num_classes)
     own_number, own_rival = _all_rows(own, own_labels, cone.num_classes)
@@ -136,18 +164,36 @@ def linear_program(
             constraint_rows(own[own_number], own_labels[own_number], own_rival, cone.num_classes),
         ]
     )
-    size = cone.num_classes * cone.d
+    size, free = cone.num_classes * cone.d, highspy.kHighsInf
     matrix = np.concatenate([rows.reshape(len(rows), size), -np.ones((len(rows), 1))], axis=1)
-    program = highspy.HighsLp()
-    program.num_col_, program.num_row_ = size + 1, len(rows)
-    program.sense_ = highspy.ObjSense.kMaximize
-    program.col_cost_ = np.append(np.zeros(size), 1.0)
-    program.col_lower_ = np.append(-np.ones(size), -highspy.kHighsInf)
-    program.col_upper_ = np.append(np.ones(size), 1.0)
-    program.row_lower_, program.row_upper_ = (
-        np.zeros(len(rows)),
-        np.full(len(rows), highspy.kHighsInf),
+    solver = _highs(matrix, box=1.0 if deepest else free, level=(-free, 1.0) if deepest else (1, 1))
+    if not deepest:
+        solver.setOptionValue("presolve", "off")  # else there is no ray
+    solver.run()
+    solution = solver.getSolution()
+    layer = np.array(solution.col_value[:size]).reshape(cone.num_classes, cone.d)
+    dual = np.abs(np.array(solution.row_dual))
+    if not deepest:
+        ray = solver.getDualRay()
+        dual = np.abs(np.array(ray[2])) if ray[1] else np.zeros(len(rows))
+    tight = dual > 1e-9 * max(dual.max(initial=0.0), 1e-300)
+    points = np.concatenate([cone.order[number], cone.n + own_number])[tight]
+    farkas = _least_norm(
+        rows[tight], np.ones(tight.sum()), points, np.concatenate([rival, own_rival])[tight]
     )
+    return layer, farkas
+
+
+def _highs(matrix: np.ndarray, box: float, level: tuple[float, float]) -> highspy.Highs:
+    """``max t`` with ``matrix @ (W, t) >= 0``, ``|W| <= box`` and ``t`` between the levels."""
+    rows, columns = matrix.shape
+    program = highspy.HighsLp()
+    program.num_col_, program.num_row_ = columns, rows
+    program.sense_ = highspy.ObjSense.kMaximize
+    program.col_cost_ = np.append(np.zeros(columns - 1), 1.0)
+    program.col_lower_ = np.append(np.full(columns - 1, -box), level[0])
+    program.col_upper_ = np.append(np.full(columns - 1, box), level[1])
+    program.row_lower_, program.row_upper_ = np.zeros(rows), np.full(rows, highspy.kHighsInf)
     nonzero = matrix != 0
     program.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
     program.a_matrix_.start_ = np.append(0, nonzero.sum(1).cumsum())
@@ -159,13 +205,4 @@ def linear_program(
     solver.setOptionValue("primal_feasibility_tolerance", 1e-10)
     solver.setOptionValue("dual_feasibility_tolerance", 1e-10)
     solver.passModel(program)
-    solver.run()
-    solution = solver.getSolution()
-    layer = np.array(solution.col_value[:size]).reshape(cone.num_classes, cone.d)
-    dual = np.abs(np.array(solution.row_dual))
-    tight = dual > 1e-9 * max(dual.max(initial=0.0), 1e-300)
-    points = np.concatenate([cone.order[number], cone.n + own_number])[tight]
-    farkas = _least_norm(
-        rows[tight], np.ones(tight.sum()), points, np.concatenate([rival, own_rival])[tight]
-    )
-    return layer, farkas
+    return solver
