@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from flat_or_weak import published
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import shape
 from flatness.curvature.trace import hessian_trace
 from flatness.datasets.images import Split, load
 from flatness.feasibility.pairs import EnsembleVerdicts, pair_verdicts_ensemble
@@ -85,7 +85,7 @@ def certify(
     )
 
 
-@checked(features=shape("M n D"))
+@checked(features=rules.shape("M n D"))
 def effective_rank(features: Tensor) -> Tensor:
     """exp(entropy) of the normalised singular values of the features (M, n, D): between 1 and D,
     shape (M,).

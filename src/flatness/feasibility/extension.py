@@ -33,9 +33,10 @@ carries the runs themselves.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least
 from flatness.feasibility import refutations
 from flatness.feasibility.certificates import MARGIN, RESIDUAL, Farkas, farkas_residual, margins
 from flatness.feasibility.labelled_points import checked_system, refuse_contradictions
@@ -223,9 +224,14 @@ class _Tree:
         )
 
 
-@checked(num_classes=None, limit=at_least(1))
+@checked(num_classes=None, limit=rules.at_least(1))
 def count_labellings(
-    features, labels, probes, num_classes: int, *, partial: bool = False, limit: int = 10**6
+    features: ArrayLike,
+    labels: ArrayLike,
+    probes: ArrayLike,
+    num_classes: int,
+    *,
+    partial: bool = False, limit: int = 10**6
 ) -> Count:
     """Exact number of consistent labellings of the probe points ``(k, D)``, breadth first.
 
@@ -251,11 +257,11 @@ def count_labellings(
     return Count(levels[-1], tuple(levels), tree.undecided, tree.calls)
 
 
-@checked(overflow=False, num_classes=None, runs=at_least(2), population=at_least(1))
+@checked(overflow=False, num_classes=None, runs=rules.at_least(2), population=rules.at_least(1))
 def estimate_labellings(
-    features,
-    labels,
-    probes,
+    features: ArrayLike,
+    labels: ArrayLike,
+    probes: ArrayLike,
     num_classes: int,
     *,
     runs: int,

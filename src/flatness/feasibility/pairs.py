@@ -21,10 +21,11 @@ refutations from all classes; HiGHS.
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
 from flatness._internal.processes import map_processes
-from flatness._internal.rules import at_least
 from flatness.feasibility import refutations
 from flatness.feasibility.certificates import MARGIN, RESIDUAL, Farkas, farkas_residual, margins
 from flatness.feasibility.labelled_points import (
@@ -165,7 +166,9 @@ class _Ledger:
 
 
 @checked(num_classes=None)
-def pair_verdicts(features, labels, probes, num_classes: int) -> PairVerdicts:
+def pair_verdicts(
+    features: ArrayLike, labels: ArrayLike, probes: ArrayLike, num_classes: int
+) -> PairVerdicts:
     """Certified verdicts for every probe and class.
 
     Parameters: ``features (n, D)`` and ``probes (q, D)``, finite, read as float64; ``labels (n,)``
@@ -185,9 +188,14 @@ def pair_verdicts(features, labels, probes, num_classes: int) -> PairVerdicts:
     return _pair_verdicts(features, labels, probes, num_classes)
 
 
-@checked(overflow=False, num_classes=None, workers=at_least(1))
+@checked(overflow=False, num_classes=None, workers=rules.at_least(1))
 def pair_verdicts_ensemble(
-    features, labels, probes, num_classes: int, *, workers: int | None = None, progress: bool = True
+    features: ArrayLike,
+    labels: ArrayLike,
+    probes: ArrayLike,
+    num_classes: int,
+    *,
+    workers: int | None = None, progress: bool = True
 ) -> EnsembleVerdicts:
     """:func:`pair_verdicts` of ``M`` networks: ``features (M, n, D)``, ``labels (n,)``, ``probes
     (M, q, D)``.

@@ -15,9 +15,9 @@ import highspy
 import numpy as np
 from scipy.optimize import nnls
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least, shape
 from flatness.feasibility.certificates import Farkas
 from flatness.feasibility.policy_cone import PolicyCone
 
@@ -47,7 +47,7 @@ def two_class(
     )
 
 
-@checked(points=shape("m? d"), num_classes=at_least(2))
+@checked(points=rules.shape("m? d"), num_classes=rules.at_least(2))
 def constraint_rows(
     points: np.ndarray, labels: np.ndarray, rivals: np.ndarray, num_classes: int
 ) -> np.ndarray:

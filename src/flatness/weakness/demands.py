@@ -18,9 +18,9 @@ from math import comb, prod
 
 import numpy as np
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer, integer_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least
 from flatness.weakness.languages import length, subset_sum
 
 MAX_UNSEEN = 22
@@ -46,20 +46,20 @@ def _law(name: str, probabilities: Sequence) -> SizeLaw:
     return law
 
 
-@checked(u=at_least(0))
+@checked(u=rules.at_least(0))
 def uniform_sizes(u: int) -> SizeLaw:
     """S uniform over all ``2**u`` subsets: ``p_k = C(u, k) / 2**u``."""
     return bernoulli_sizes(u, Fraction(1, 2))
 
 
-@checked(u=at_least(0))
+@checked(u=rules.at_least(0))
 def bernoulli_sizes(u: int, q: Fraction | str) -> SizeLaw:
     """Each element demanded independently with the same probability ``q``."""
     q = _probability("q", q)
     return size_law([comb(u, k) * q**k * (1 - q) ** (u - k) for k in range(u + 1)])
 
 
-@checked(u=at_least(0))
+@checked(u=rules.at_least(0))
 def fixed_size(u: int, k: int) -> SizeLaw:
     """Exactly ``k`` demands, uniformly among the subsets of that size."""
     if not 0 <= k <= u:
