@@ -163,7 +163,7 @@ def minimise_penalised(
 
     `extra(a, W, lam)` may return gradients (a, W) of one more term (the adversary's).
     """
-    size = max(1, CHUNK // (x.shape[-2] * net.width))
+    size = max(1, CHUNK // max(1, x.shape[-2] * net.width))
     if extra is None and net.count > size:
         chunks = [slice(i, i + size) for i in range(0, net.count, size)]
         return stack([minimise_penalised(net[i], x[i], y[i], schedule) for i in chunks])

@@ -46,7 +46,7 @@ def permute(net: TwoLayer, order: torch.Tensor) -> TwoLayer:
     return TwoLayer(net.a[:, order], net.W[:, order], net.activation)
 
 
-@checked()
+@checked(copies=rules.any_dtype)
 def split(net: TwoLayer, copies: int | torch.Tensor) -> TwoLayer:
     """Replace neuron (a_j, w_j) by `copies` (an integer, or one per neuron, shape (m,)) neurons
     (a_j / copies_j, w_j).  f is unchanged; for p = 1 so is F*; for p > 1 the share of neuron j in
@@ -68,8 +68,6 @@ def split(net: TwoLayer, copies: int | torch.Tensor) -> TwoLayer:
 def _values(name: str, tensor: int | torch.Tensor):
     if not isinstance(tensor, torch.Tensor):
         return tensor
-    if tensor.device.type == "meta":
-        raise ValueError(f"{name}: expected values, got a tensor on the meta device")
     return tensor.cpu().numpy()
 
 
@@ -163,6 +161,8 @@ def balancing_scales(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
 @checked(x=rules.inputs)
 def balanced(net: TwoLayer, x: torch.Tensor) -> TwoLayer:
     """The representative of the orbit at which the trace is smallest.  Neurons with A_j B_j = 0 do
-    nothing on the sample or carry no weight: they are kept as they are.
+    nothing on the sample or carry no weight: they are kept as they are. One network on several
+    data sets has a representative for each.
     """
-    return rescale(net, balancing_scales(net, x))
+    scales = balancing_scales(net, x)
+    return rescale(net if net.count == len(scales) else net[[0] * len(scales)], scales)

@@ -117,7 +117,6 @@ def rescaled_trace(trace: BlockTrace, factors: Sequence[float | Tensor]) -> Bloc
         if (
             not factor.dtype.is_floating_point
             and factor.dtype != torch.int64
-            or factor.device.type == "meta"
             or not (factor.isfinite() & (factor > 0)).all()
             or factor.shape not in {torch.Size(()), *count}
         ):
@@ -132,7 +131,7 @@ def rescaled_trace(trace: BlockTrace, factors: Sequence[float | Tensor]) -> Bloc
     return BlockTrace(blocks)
 
 
-@checked()
+@checked(order=rules.any_dtype)
 def permute_neurons(
     networks: MLPEnsemble, layer: int, order: Sequence[int] | Tensor
 ) -> MLPEnsemble:
@@ -141,8 +140,6 @@ def permute_neurons(
         raise ValueError(
             f"layer: expected a hidden layer, 0 to {len(networks.weights) - 2}, got {layer}"
         )
-    if isinstance(order, Tensor) and order.device.type == "meta":
-        raise ValueError("order: expected values, got a tensor on the meta device")
     order = integer_array("order", order.cpu().numpy() if isinstance(order, Tensor) else order)
     order = torch.as_tensor(order, device=networks.device)
     if order.ndim != 1:

@@ -53,7 +53,7 @@ def uniform_sizes(u: int) -> SizeLaw:
 
 
 @checked(u=rules.at_least(0))
-def bernoulli_sizes(u: int, q: Fraction | str) -> SizeLaw:
+def bernoulli_sizes(u: int, q: Fraction | float | str) -> SizeLaw:
     """Each element demanded independently with the same probability ``q``."""
     q = _probability("q", q)
     return size_law([comb(u, k) * q**k * (1 - q) ** (u - k) for k in range(u + 1)])
@@ -80,7 +80,7 @@ def mixture(weights: Sequence, laws: Sequence[SizeLaw]) -> SizeLaw:
 
 
 @checked()
-def survival(law: SizeLaw, b: int) -> Fraction:
+def survival(law: Sequence[Fraction], b: int) -> Fraction:
     """P(S contained in B) for ``|B| = b`` under a size law: ``sum_k p_k C(b, k) / C(u, k)``.
 
     For uniform demands this is ``2**b / 2**u``.
@@ -96,7 +96,7 @@ def survival(law: SizeLaw, b: int) -> Fraction:
 
 
 @checked()
-def separates(law: SizeLaw, b: int) -> bool:
+def separates(law: Sequence[Fraction], b: int) -> bool:
     """Whether survival at ``b`` is strictly above survival at all smaller sizes: ``P(1 <= |S| <= b)
     > 0``.
     """
