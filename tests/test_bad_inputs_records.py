@@ -62,7 +62,7 @@ CASES = [
         "ranks.max_rho_test",
     ),
     Case(
-        lambda p_values: ranks.holm(dict(zip("abc", p_values))),
+        lambda p_values: ranks.holm(dict(zip("abc", p_values, strict=False))),
         call(p_values=[0.01, 0.04, 0.03]),
         "ranks.holm",
     ),

@@ -139,6 +139,8 @@ def flattest(
         for name, finished in _rescued(net, found, x, y, schedule, generator).items():
             found.append(finished)
             names.append(f"{schedule.penalty} {number}, {name}")
+    if not found:
+        raise ValueError("schedules, candidates: expected at least one of them, got none")
     result = best_of(found, names, x, y)
     if finish and activation.degree == 1:
         finished = linear_programme(result.net, x, y)
