@@ -23,7 +23,8 @@ import torch
 from benchmarks.comparison import Report
 from flat_or_weak import records
 
-SCRIPTS = {
+SCRIPTS: dict[str, list[str]] = {
+    "doors": [],
     "training": [],
     "trace": [],
     "trace_peers": [],

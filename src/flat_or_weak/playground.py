@@ -19,9 +19,9 @@ import torch
 from IPython.display import HTML
 
 from flat_or_weak.studies import confounds, vanishing_summary
+from flatness._internal import rules
 from flatness._internal.arguments import integer
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least, shape
 from flatness.networks.activations import RELU
 from flatness.networks.two_layer import TwoLayer, trace_parts
 from flatness.symmetry.orbits import orbit_minimum
@@ -58,7 +58,7 @@ def movable(kind: str, data: dict[str, Any], label: str) -> HTML:
     )
 
 
-@checked(x=shape("n d"), y=shape("n"), width=at_least(1))
+@checked(x=rules.shape("n d"), y=rules.shape("n"), width=rules.at_least(1))
 def small_interpolator(
     x: torch.Tensor, y: torch.Tensor, width: int, generator: torch.Generator
 ) -> TwoLayer:
@@ -79,7 +79,7 @@ def small_interpolator(
     return TwoLayer(a, W, RELU)
 
 
-@checked(x=shape("n d"), y=shape("n"))
+@checked(x=rules.shape("n d"), y=rules.shape("n"))
 def slider_data(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> dict[str, Any]:
     """One network of degree 1 on inputs (t, 1), the sample, and the two numbers that a common scale
     moves and does not move.

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from flat_or_weak.studies import vanishing_correlations, vanishing_summary
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import any_dtype
 from flatness.curvature.trace import hessian_trace
 from flatness.datasets.images import Split, embedded_pool, load, load_pool
 from flatness.networks.mlp import MLPEnsemble
@@ -177,7 +177,7 @@ def finite_trace(networks: MLPEnsemble, x: Tensor) -> Tensor:
     return trace.where(trace.isfinite(), torch.nan)
 
 
-@checked(overflow=False, right=any_dtype)
+@checked(overflow=False, right=rules.any_dtype)
 def ensemble_agreement(right: Tensor) -> Tensor:
     """For each network, the mean over its errors of the fraction of the other networks that are
     right there, shape (M,).

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import numbers
-import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from flatness._internal.finiteness import is_finite
 
 
 class KindError(TypeError, ValueError):
@@ -27,20 +29,15 @@ class NotFinite(ValueError):
     """
 
 
-class Depth(threading.local):
-    """Whether this thread is inside a checked function, whose arguments an error should name."""
-
-    inside = False
-
-
-DEPTH = Depth()
+INSIDE: ContextVar[bool] = ContextVar("inside", default=False)
+"""Whether a checked function is running, whose arguments an error should name; it is not inside a
+function that the caller passed to it."""
 
 
 def finite(name: str, *tensors: Tensor) -> None:
     """ValueError unless all entries are finite."""
-    for x in tensors if not DEPTH.inside else ():
-        if x.device.type != "meta" and x.dtype.is_floating_point and not x.isfinite().all():
-            raise NotFinite(f"{name}: expected finite values only")
+    if not INSIDE.get() and not all(map(is_finite, tensors)):
+        raise NotFinite(f"{name}: expected finite values only")
 
 
 def integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
@@ -51,19 +48,20 @@ def integer(name: str, value: Any, low: int | None = None, high: int | None = No
     Traceback (most recent call last):
     ValueError: n: expected an integer >= 1, got 0
     """
-    if isinstance(value, Tensor) and value.ndim == 0 and value.device.type != "meta":
+    if isinstance(value, Tensor) and value.ndim == 0:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise KindError(f"{name}: expected an integer, got {value!r}")
+    value = int(value)
     if (low is not None and value < low) or (high is not None and value > high):
         wanted = (
             f">= {low}" if high is None else f"<= {high}" if low is None else f"in {low}..{high}"
         )
         raise ValueError(f"{name}: expected an integer {wanted}, got {value}")
-    return int(value)
+    return value
 
 
-def number(name: str, value: Any, rule: Callable | None = None) -> None:
+def number(name: str, value: Any, rule: Callable[..., None] | None = None) -> None:
     """TypeError unless the value is a number, ValueError unless it is finite and obeys the rule,
     one of `flatness._internal.rules`.
 
@@ -87,8 +85,6 @@ def real_array(name: str, values: Any) -> np.ndarray:
     are finite.
     """
     if isinstance(values, Tensor):
-        if values.device.type == "meta":
-            raise ValueError(f"{name}: expected values, got a tensor on the meta device")
         values = values.detach().cpu().numpy()
     try:
         array = np.asarray(values)
@@ -120,28 +116,23 @@ def integer_array(
     return array
 
 
-def network_index(index: Any, count: int, device: torch.device) -> Any:
+def network_index(index: Any, count: int) -> Any:
     """What picks networks out of ``count``: a slice, or integers or truth values (k,); integers in
     -count .. count - 1.
 
     A tensor stays one; a single integer becomes a list of one, so that the axis of the networks
     stays.
 
-    >>> network_index(-1, 3, torch.device("cpu"))
+    >>> network_index(-1, 3)
     [-1]
     """
     if isinstance(index, Tensor):
-        if (
-            index.ndim != 1
-            or index.dtype.is_floating_point
-            or index.dtype.is_complex
-            or index.device.type == "meta" != device.type
-        ):
+        if index.ndim != 1 or index.dtype.is_floating_point or index.dtype.is_complex:
             raise ValueError(
-                f"index: expected whole numbers or truth values (k,), got {index.dtype} {tuple(index.shape)} "
-                f"on {index.device}"
+                f"index: expected whole numbers or truth values (k,), got {index.dtype} "
+                f"{tuple(index.shape)}"
             )
-        if index.dtype != torch.bool and index.device.type != "meta" and len(index):
+        if index.dtype != torch.bool and len(index):
             integer("index", int(index.min()), -count)
             integer("index", int(index.max()), None, count - 1)
         return index

@@ -2,7 +2,7 @@
 
 A rule is a function (name, value, sizes) that raises where the value breaks it. ``sizes`` maps the
 letters of shapes met so far to (size, the argument that had it), so that a letter means the same
-size in every argument; ``rule.real`` is False for values that are no floating-point numbers.
+size in every argument; `of_numbers` marks rules for values that are no floating-point numbers.
 """
 
 from __future__ import annotations
@@ -15,21 +15,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flatness._internal.arguments import DEPTH, KindError, NotFinite
+from flatness._internal.arguments import INSIDE, KindError, NotFinite
 
-Rule = Callable[[str, Any, "dict[str, tuple[int, str]]"], None]
+Sizes = dict[str, tuple[int, str]]
+Rule = Callable[[str, Any, Sizes], None]
 
 
-def USUAL(name: str, value: Any, sizes: dict[str, tuple[int, str]]) -> None:
+def USUAL(name: str, value: Any, sizes: Sizes) -> None:
     """Nothing beyond the annotation."""
 
 
-def _rule(real: bool = True) -> Callable[[Rule], Rule]:
+def of_numbers(real: bool) -> Callable[[Rule], Rule]:
+    """Marks a rule: whether the values must be finite floating-point numbers."""
+
     def mark(rule: Rule) -> Rule:
-        rule.real = real
+        rule.real = real  # type: ignore[attr-defined]
         return rule
 
     return mark
+
+
+def is_real(rule: Rule) -> bool:
+    """Whether the values must be finite floating-point numbers, as with most rules."""
+    return getattr(rule, "real", True)
 
 
 def shape(*shapes: str, real: bool = True) -> Rule:
@@ -38,8 +46,8 @@ def shape(*shapes: str, real: bool = True) -> Rule:
     """
     wanted = [s.split() for s in shapes]
 
-    @_rule(real)
-    def rule(name, value, sizes):
+    @of_numbers(real)
+    def rule(name: str, value: Any, sizes: Sizes) -> None:
         size = tuple(np.shape(value)) if not isinstance(value, Tensor) else tuple(value.shape)
         for letters in wanted:
             if len(letters) == len(size) and all(
@@ -66,14 +74,14 @@ def shape(*shapes: str, real: bool = True) -> Rule:
     return rule
 
 
-def _fits(size: int, letter: str, sizes: dict[str, tuple[int, str]]) -> bool:
+def _fits(size: int, letter: str, sizes: Sizes) -> bool:
     if letter.isdigit():
         return size == int(letter)
     key = letter.rstrip("?")
     return size == sizes[key][0] if key in sizes else size >= 1 or letter.endswith("?")
 
 
-def inputs(name: str, x: Tensor, sizes: dict[str, tuple[int, str]]) -> None:
+def inputs(name: str, x: Any, sizes: Sizes) -> None:
     """Inputs of two-layer networks: (n, d) shared, (M, n, d) per network; a single network takes
     several sets.
     """
@@ -85,13 +93,13 @@ def inputs(name: str, x: Tensor, sizes: dict[str, tuple[int, str]]) -> None:
     )
 
 
-def values(name: str, y: Tensor, sizes: dict[str, tuple[int, str]]) -> None:
+def values(name: str, y: Any, sizes: Sizes) -> None:
     """Labels of `inputs`: (n,) or (M, n)."""
     shape("n", "M n", "1 n")(name, y, sizes)
 
 
-@_rule(real=False)
-def labels(name: str, y: Tensor, sizes: dict[str, tuple[int, str]]) -> None:
+@of_numbers(real=False)
+def labels(name: str, y: Any, sizes: Sizes) -> None:
     """Int64 classes (n,), 0 to K - 1."""
     classes = f"0 to {sizes['K'][0] - 1}" if "K" in sizes else "0 to K - 1"
     n = sizes["n"][0] if "n" in sizes else "n"
@@ -101,24 +109,23 @@ def labels(name: str, y: Tensor, sizes: dict[str, tuple[int, str]]) -> None:
         beside = f" ({n} as in {sizes['n'][1]})" if "n" in sizes else ""
         raise KindError(f"{name}: expected {n} int64 classes {classes}{beside}, got {got}")
     sizes.setdefault("n", (len(y), name))
-    if y.device.type != "meta":
-        low, high = int(y.min()), int(y.max())
-        if low < 0 or ("K" in sizes and high >= sizes["K"][0]):
-            raise ValueError(f"{name}: expected classes {classes}, got {low} to {high}")
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or ("K" in sizes and high >= sizes["K"][0]):
+        raise ValueError(f"{name}: expected classes {classes}, got {low} to {high}")
 
 
-@_rule(real=False)
-def any_dtype(name: str, value: Any, sizes: dict[str, tuple[int, str]]) -> None:
+@of_numbers(real=False)
+def any_dtype(name: str, value: Any, sizes: Sizes) -> None:
     """Whole numbers, truth values or anything finite: the function looks at it itself."""
 
 
-@_rule(real=False)
-def diverged(name: str, value: Any, sizes: dict[str, tuple[int, str]]) -> None:
+@of_numbers(real=False)
+def diverged(name: str, value: Any, sizes: Sizes) -> None:
     """Networks that may have left the finite numbers."""
 
 
-@_rule(real=False)
-def whole(name: str, value: Tensor, sizes: dict[str, tuple[int, str]]) -> None:
+@of_numbers(real=False)
+def whole(name: str, value: Any, sizes: Sizes) -> None:
     """A tensor (k,) of integers."""
     if isinstance(value, Tensor) and (
         value.dtype.is_floating_point or value.dtype == torch.bool or value.ndim != 1
@@ -126,8 +133,6 @@ def whole(name: str, value: Tensor, sizes: dict[str, tuple[int, str]]) -> None:
         raise KindError(
             f"{name}: expected integers of shape (k,), got {value.dtype} {tuple(value.shape)}"
         )
-    if isinstance(value, Tensor) and value.device.type == "meta":
-        raise ValueError(f"{name}: expected values, got a tensor on the meta device")
 
 
 def at_least(low: float) -> Rule:
@@ -150,17 +155,14 @@ def inside(low: float, high: float) -> Rule:
     return _range(lambda v: (low < v) & (v < high), f"in ({low:g}, {high:g})")
 
 
-def _range(holds: Callable, text: str, said: str = "") -> Rule:
-    @_rule()
-    def rule(name, value, sizes):
-        if isinstance(value, Tensor) and value.device.type == "meta":
-            return
+def _range(holds: Callable[[Any], Any], text: str, said: str = "") -> Rule:
+    def rule(name: str, value: Any, sizes: Sizes) -> None:
         if not (
             holds(value).all() if isinstance(value, Tensor) else np.all(holds(np.asarray(value)))
         ):
             several = "a number " if isinstance(value, numbers.Real) else "numbers "
             kind = (
-                NotFinite if DEPTH.inside and isinstance(value, Tensor) else ValueError
+                NotFinite if INSIDE.get() and isinstance(value, Tensor) else ValueError
             )  # inside, it was computed, not given
             raise kind(f"{name}: expected {said or several + text}, got {value}")
 
@@ -170,8 +172,8 @@ def _range(holds: Callable, text: str, said: str = "") -> Rule:
 def both(*rules: Rule) -> Rule:
     """All of the rules."""
 
-    @_rule(all(getattr(rule, "real", True) for rule in rules))
-    def rule(name, value, sizes):
+    @of_numbers(all(map(is_real, rules)))
+    def rule(name: str, value: Any, sizes: Sizes) -> None:
         for one in rules:
             one(name, value, sizes)
 
@@ -181,8 +183,7 @@ def both(*rules: Rule) -> Rule:
 def one_of(*choices: str) -> Rule:
     """One of the words."""
 
-    @_rule()
-    def rule(name, value, sizes):
+    def rule(name: str, value: Any, sizes: Sizes) -> None:
         if not isinstance(value, str) or value not in choices:
             raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
@@ -192,8 +193,7 @@ def one_of(*choices: str) -> Rule:
 def several(kind: type, what: str, low: int = 1) -> Rule:
     """A sequence of at least ``low`` objects of a kind."""
 
-    @_rule()
-    def rule(name, value, sizes):
+    def rule(name: str, value: Any, sizes: Sizes) -> None:
         listed = isinstance(value, Sequence) and not isinstance(value, str)
         if not listed or len(value) < low or not all(isinstance(v, kind) for v in value):
             raise ValueError(f"{name}: expected at least {low} {what}, got {value!r}"[:300])
@@ -201,14 +201,18 @@ def several(kind: type, what: str, low: int = 1) -> Rule:
     return rule
 
 
-def a(kind: type | tuple[type, ...], what: str = "") -> Rule:
+def instance(kind: type | tuple[type, ...], what: str = "") -> Rule:
     """An object of a kind."""
 
-    @_rule()
-    def rule(name, value, sizes):
+    def rule(name: str, value: Any, sizes: Sizes) -> None:
         if not isinstance(value, kind):
             raise KindError(
-                f"{name}: expected {what or 'a ' + kind.__name__}, got {type(value).__name__}"
+                f"{name}: expected {what or 'a ' + _name(kind)}, got {type(value).__name__}"
             )
 
     return rule
+
+
+def _name(kind: type | tuple[type, ...]) -> str:
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return " or ".join(one.__name__ for one in kinds)

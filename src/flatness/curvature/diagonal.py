@@ -11,13 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least, one_of, shape
 from flatness.curvature.trace import LOSSES, output_factor
 from flatness.networks.mlp import MLPEnsemble
 
 
-@checked(x=shape("n d", "M n d"), loss=one_of(*LOSSES))
+@checked(x=rules.shape("n d", "M n d"), loss=rules.one_of(*LOSSES))
 def unit_energies(networks: MLPEnsemble, x: Tensor, loss: str = "cross_entropy") -> list[Tensor]:
     """e_l = squared length of S^T d f / d z_lj, shapes (M, n, d_l), for l = 1 .. L: the curvature
     of unit j.
@@ -29,7 +29,7 @@ def unit_energies(networks: MLPEnsemble, x: Tensor, loss: str = "cross_entropy")
     return [back.square().sum(2) for back in _backward(networks, networks.preactivations(x), loss)]
 
 
-@checked(x=shape("n d"), loss=one_of(*LOSSES), max_bytes=at_least(1))
+@checked(x=rules.shape("n d"), loss=rules.one_of(*LOSSES), max_bytes=rules.at_least(1))
 def hessian_diagonal(
     networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entropy", max_bytes: int = 256 * 2**20
 ) -> MLPEnsemble:

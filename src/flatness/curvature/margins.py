@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import above, between, labels, shape
 from flatness.networks.mlp import MLPEnsemble
 
 
-@checked(x=shape("n d"), y=labels)
+@checked(x=rules.shape("n d"), y=rules.labels)
 def output_margins(networks: MLPEnsemble, x: Tensor, y: Tensor) -> Tensor:
     """f_y - max over c != y of f_c at each input, (M, n): positive where the labelled class wins
     strictly.
@@ -41,7 +41,7 @@ def margins_of_outputs(outputs: Tensor, y: Tensor) -> Tensor:
     return outputs.gather(-1, index)[..., 0] - rivals
 
 
-@checked(p=above(0))
+@checked(p=rules.above(0))
 def weight_norm(networks: MLPEnsemble, p: float = 2) -> Tensor:
     """The l_p norm of all weights and biases of each network as one vector, (M,).
 
@@ -53,7 +53,7 @@ def weight_norm(networks: MLPEnsemble, p: float = 2) -> Tensor:
     )
 
 
-@checked(p=above(0))
+@checked(p=rules.above(0))
 def path_norm(networks: MLPEnsemble, p: float = 2) -> Tensor:
     """(sum over paths of prod |w|^p)^(1/p), shape (M,): paths from an input or a bias to an output.
 
@@ -75,7 +75,7 @@ def path_norm(networks: MLPEnsemble, p: float = 2) -> Tensor:
     return total.sum((1, 2)) ** (1 / p)
 
 
-@checked(x=shape("n d"), y=labels, quantile=between(0, 1))
+@checked(x=rules.shape("n d"), y=rules.labels, quantile=rules.between(0, 1))
 def normalised_margin(
     networks: MLPEnsemble, x: Tensor, y: Tensor, *, quantile: float = 0.0
 ) -> Tensor:

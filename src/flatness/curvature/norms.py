@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import torch
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least
 from flatness.networks.two_layer import TwoLayer
 
 
-@checked(p=at_least(1))
+@checked(p=rules.at_least(1))
 def exponent(p: int) -> float:
     """q = 2p/(p+1), the power of v_j that F* scales with.
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import above, any_dtype, at_least, between, inside, labels, shape
 from flatness.networks.mlp import MLPEnsemble
 
 
@@ -39,7 +39,7 @@ def uniform_kl(total: float, part: float) -> float:
     return math.log(total / part)
 
 
-@checked(overflow=False, q=between(0, 1), p=between(0, 1))
+@checked(overflow=False, q=rules.between(0, 1), p=rules.between(0, 1))
 def bernoulli_kl(q: Tensor, p: Tensor) -> Tensor:
     """kl(q || p) = q ln(q/p) + (1-q) ln((1-q)/(1-p)), with 0 ln 0 = 0; infinite where q is not <<
     p.
@@ -55,7 +55,7 @@ def _bernoulli_kl(q: Tensor, p: Tensor) -> Tensor:
     return first + torch.special.xlogy(1 - q, (1 - q) / (1 - p)).where(q < 1, 0.0)
 
 
-@checked(q=any_dtype, budget=any_dtype)
+@checked(q=rules.any_dtype, budget=rules.any_dtype)
 def kl_inverse(q: Tensor, budget: Tensor) -> Tensor:
     """The largest p in [q, 1] with kl(q || p) <= budget, by bisection to the last bit of float64.
 
@@ -79,7 +79,7 @@ def kl_inverse(q: Tensor, budget: Tensor) -> Tensor:
     return high
 
 
-@checked(n=at_least(1))
+@checked(n=rules.at_least(1))
 def log_xi(n: int) -> float:
     """ln xi(n) with xi(n) = sum_k C(n, k) (k/n)^k (1 - k/n)^(n - k).
 
@@ -96,7 +96,7 @@ def log_xi(n: int) -> float:
     return float(torch.logsumexp(choose + powers, 0))
 
 
-@checked(sigma=any_dtype)
+@checked(sigma=rules.any_dtype)
 def gaussian_kl(networks: MLPEnsemble, start: MLPEnsemble, sigma: Tensor) -> Tensor:
     """KL(N(theta, S) || N(theta_0, S)), shape (M,): half the squared distance in units of sigma.
 
@@ -134,7 +134,7 @@ class NoisyTraining:
     independent.
     """
 
-    @checked(x=shape("n d"), y=labels)
+    @checked(x=rules.shape("n d"), y=rules.labels)
     def __init__(self, networks: MLPEnsemble, x: Tensor, y: Tensor) -> None:
         if networks.biases is None or len(networks.weights) < 2:
             raise ValueError("networks: expected biases and at least one hidden layer")
@@ -143,7 +143,7 @@ class NoisyTraining:
         values, vectors = torch.linalg.eigh(x @ x.T + 1)
         self.root = vectors * values.clamp_min(0).sqrt()
 
-    @checked(sigma=any_dtype, samples=at_least(1))
+    @checked(sigma=rules.any_dtype, samples=rules.at_least(1))
     def errors(self, sigma: Tensor, samples: int, generator: torch.Generator) -> Tensor:
         """Share of training points misclassified in each draw, (M, samples); ``sigma`` (M,) or (M,
         L).
@@ -184,12 +184,12 @@ class GaussianBound:
 
 
 @checked(
-    x=shape("n d"),
-    y=labels,
-    grid=above(0),
-    delta=inside(0, 1),
-    search=at_least(1),
-    samples=at_least(1),
+    x=rules.shape("n d"),
+    y=rules.labels,
+    grid=rules.above(0),
+    delta=rules.inside(0, 1),
+    search=rules.at_least(1),
+    samples=rules.at_least(1),
 )
 def gaussian_bound(
     networks: MLPEnsemble,
@@ -234,7 +234,13 @@ def gaussian_bound(
     return GaussianBound(kl_inverse(limit, (kl + constant) / n), empirical, limit, kl, sigma)
 
 
-@checked(level=inside(0, 1), samples=at_least(1), steps=at_least(0), low=above(0), high=above(0))
+@checked(
+    level=rules.inside(0, 1),
+    samples=rules.at_least(1),
+    steps=rules.at_least(0),
+    low=rules.above(0),
+    high=rules.above(0),
+)
 def noise_at_error(
     noisy: NoisyTraining,
     level: float,

@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer
 from flatness._internal.checks import checked
-from flatness._internal.rules import above, labels, one_of, shape
 from flatness.curvature.spectrum import MATRICES, Eigenvalue, lambda_max
 from flatness.curvature.trace import LOSSES, output_factor
 from flatness.networks.mlp import MLPEnsemble
@@ -49,7 +49,7 @@ def adaptive_trace(networks: MLPEnsemble, diagonal: MLPEnsemble) -> Tensor:
     return sum((weight.square() * entry).flatten(1).sum(1) for weight, entry in pairs)
 
 
-@checked(x=shape("n d"), y=labels, rtol=above(0), matrix=one_of(*MATRICES))
+@checked(x=rules.shape("n d"), y=rules.labels, rtol=rules.above(0), matrix=rules.one_of(*MATRICES))
 def adaptive_lambda_max(
     networks: MLPEnsemble,
     x: Tensor,
@@ -72,7 +72,7 @@ def adaptive_lambda_max(
     )
 
 
-@checked(x=shape("n d"), loss=one_of(*LOSSES))
+@checked(x=rules.shape("n d"), loss=rules.one_of(*LOSSES))
 def relative_flatness(
     networks: MLPEnsemble, x: Tensor, layer: int = -2, *, loss: str = "cross_entropy"
 ) -> Tensor:
@@ -106,7 +106,7 @@ def relative_flatness(
     return (inputs.square().sum(-1) * back.square().sum((-1, -2))).mean(-1)
 
 
-@checked(x=shape("n d"))
+@checked(x=rules.shape("n d"))
 def fisher_rao_norm(networks: MLPEnsemble, x: Tensor) -> Tensor:
     """sqrt(theta^T F theta), shape (M,): F the Fisher information of the softmax model on the
     inputs x.

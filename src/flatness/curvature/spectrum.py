@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import above, at_least, diverged, labels, one_of, shape
 from flatness.networks.mlp import MLPEnsemble
 
 MATRICES = ("hessian", "gauss_newton")
@@ -35,13 +35,13 @@ class Eigenvalue:
     steps: int
 
 
-@checked(networks=diverged)
+@checked(networks=rules.diverged)
 def flatten(networks: MLPEnsemble) -> Tensor:
     """All parameters of each network as one vector, (M, P), in the order W1, b1, W2, ..."""
     return torch.cat([block.flatten(1) for block in networks.parameters().values()], 1)
 
 
-@checked(vectors=shape("M P"))
+@checked(vectors=rules.shape("M P"))
 def unflatten(vectors: Tensor, networks: MLPEnsemble) -> MLPEnsemble:
     """Vectors (M, P) in the shape of the networks; the inverse of `flatten`."""
     total = sum(block[0].numel() for block in networks.parameters().values())
@@ -62,7 +62,7 @@ def unflatten(vectors: Tensor, networks: MLPEnsemble) -> MLPEnsemble:
     )
 
 
-@checked(x=shape("n d"), y=labels, matrix=one_of(*MATRICES))
+@checked(x=rules.shape("n d"), y=rules.labels, matrix=rules.one_of(*MATRICES))
 def hessian_products(
     networks: MLPEnsemble, x: Tensor, y: Tensor, *, matrix: str = "hessian"
 ) -> Callable[[MLPEnsemble], MLPEnsemble]:
@@ -111,7 +111,7 @@ def hessian_products(
     return product
 
 
-@checked(start=shape("M P"), rtol=above(0), max_steps=at_least(1))
+@checked(start=rules.shape("M P"), rtol=rules.above(0), max_steps=rules.at_least(1))
 def largest_eigenvalue(
     product: Callable[[Tensor], Tensor], start: Tensor, *, rtol: float = 1e-6, max_steps: int = 300
 ) -> Eigenvalue:
@@ -160,12 +160,12 @@ def largest_eigenvalue(
 
 
 @checked(
-    x=shape("n d"),
-    y=labels,
-    matrix=one_of(*MATRICES),
-    rtol=above(0),
-    max_steps=at_least(1),
-    max_bytes=at_least(1),
+    x=rules.shape("n d"),
+    y=rules.labels,
+    matrix=rules.one_of(*MATRICES),
+    rtol=rules.above(0),
+    max_steps=rules.at_least(1),
+    max_bytes=rules.at_least(1),
 )
 def lambda_max(
     networks: MLPEnsemble,

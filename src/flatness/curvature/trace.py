@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flatness._internal import rules
 from flatness._internal.arguments import KindError
 from flatness._internal.checks import checked
-from flatness._internal.rules import any_dtype, at_least, diverged, labels, one_of, shape
 from flatness.networks.mlp import MLPEnsemble
 
 LOSSES = ("cross_entropy", "square")
@@ -47,7 +47,12 @@ class TraceEstimate:
     samples: Tensor
 
 
-@checked(networks=diverged, x=shape("n d", "M n d"), loss=one_of(*LOSSES), max_bytes=at_least(1))
+@checked(
+    networks=rules.diverged,
+    x=rules.shape("n d", "M n d"),
+    loss=rules.one_of(*LOSSES),
+    max_bytes=rules.at_least(1),
+)
 def hessian_trace(
     networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entropy", max_bytes: int | None = None
 ) -> BlockTrace:
@@ -190,7 +195,7 @@ def _chunk_sizes(networks: MLPEnsemble, n: int, max_bytes: int | None) -> tuple[
     return group, min(n, max(1, max_bytes // (group * per_input)))
 
 
-@checked(loss=one_of(*LOSSES))
+@checked(loss=rules.one_of(*LOSSES))
 def output_factor(outputs: Tensor, loss: str) -> Tensor:
     """S^T with S S^T = Hessian of the loss in the outputs: shape (..., K, K) for outputs (..., K).
 
@@ -208,7 +213,12 @@ def output_factor(outputs: Tensor, loss: str) -> Tensor:
     return p.sqrt()[..., None] * (identity - p[..., None, :])
 
 
-@checked(networks=diverged, x=shape("n d", "M n d"), y=any_dtype, loss=one_of(*LOSSES))
+@checked(
+    networks=rules.diverged,
+    x=rules.shape("n d", "M n d"),
+    y=rules.any_dtype,
+    loss=rules.one_of(*LOSSES),
+)
 def mean_loss(networks: MLPEnsemble, x: Tensor, y: Tensor, loss: str = "cross_entropy") -> Tensor:
     """Mean training loss of every network, shape (M,): cross-entropy (y: (n,) classes) or half
     squared error (y: (n, K)).
@@ -225,7 +235,12 @@ def mean_loss(networks: MLPEnsemble, x: Tensor, y: Tensor, loss: str = "cross_en
     )
 
 
-@checked(x=shape("n d", "M n d"), y=any_dtype, probes=at_least(2), loss=one_of(*LOSSES))
+@checked(
+    x=rules.shape("n d", "M n d"),
+    y=rules.any_dtype,
+    probes=rules.at_least(2),
+    loss=rules.one_of(*LOSSES),
+)
 def hutchinson_trace(
     networks: MLPEnsemble,
     x: Tensor,
@@ -271,8 +286,8 @@ def _check_targets(networks: MLPEnsemble, x: Tensor, y: Tensor, loss: str) -> No
         "M": (len(networks), "networks"),
     }
     if loss == "cross_entropy":
-        labels("y", y, sizes)
+        rules.labels("y", y, sizes)
         return
-    shape("n K", "M n K")("y", y, sizes)
+    rules.shape("n K", "M n K")("y", y, sizes)
     if y.dtype != networks.dtype:
         raise KindError(f"y: expected dtype {networks.dtype}, that of the networks, got {y.dtype}")

@@ -16,9 +16,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from flatness._internal import rules
 from flatness._internal.arguments import KindError, NotFinite, integer
 from flatness._internal.checks import checked
-from flatness._internal.rules import a, at_least, one_of, shape
 from flatness.datasets.targets import LAWS, MultiIndex, SingleIndexSum, Target, sample_inputs
 from flatness.networks.activations import Activation
 from flatness.networks.two_layer import TwoLayer, concatenate
@@ -103,7 +103,7 @@ def _sphere_factor(law: str, d: int, p: int) -> float:
     return 1.0 if law == "gaussian" else math.prod(d / (d + 2 * k) for k in range(p))
 
 
-@checked(law=one_of(*CLOSED_FORMS))
+@checked(law=rules.one_of(*CLOSED_FORMS))
 def second_moment(net: TwoLayer, law: str = "gaussian") -> torch.Tensor:
     """E f(x)^2, shape (M,), in closed form for x standard Gaussian or uniform on the sphere of
     radius sqrt(d).
@@ -115,7 +115,7 @@ def second_moment(net: TwoLayer, law: str = "gaussian") -> torch.Tensor:
     return value * _sphere_factor(law, net.dim, net.activation.degree)
 
 
-@checked(law=one_of(*CLOSED_FORMS))
+@checked(law=rules.one_of(*CLOSED_FORMS))
 def first_moment(net: TwoLayer, law: str = "gaussian") -> torch.Tensor:
     """E f(x), shape (M,), for x standard Gaussian or uniform on the sphere of radius sqrt(d)."""
     p, act, d = net.activation.degree, net.activation, net.dim
@@ -179,7 +179,7 @@ def _check_target(target: Target, like: torch.Tensor, kinds: type | tuple = Sing
         raise ValueError(f"target: {len(like)} networks but {len(u)} targets")
 
 
-@checked(unit=shape("M m? d"))
+@checked(unit=rules.shape("M m? d"))
 def target_field(
     unit: torch.Tensor, target: SingleIndexSum, activation: Activation
 ) -> torch.Tensor:
@@ -194,7 +194,7 @@ def target_field(
     )
 
 
-@checked(target=a(SingleIndexSum))
+@checked(target=rules.instance(SingleIndexSum))
 def cross_moment(net: TwoLayer, target: SingleIndexSum) -> torch.Tensor:
     """E f(x) h(x), shape (M,), Gaussian x."""
     _check_target(target, net.W)
@@ -204,7 +204,7 @@ def cross_moment(net: TwoLayer, target: SingleIndexSum) -> torch.Tensor:
     )
 
 
-@checked(target=a(SingleIndexSum))
+@checked(target=rules.instance(SingleIndexSum))
 def target_moments(target: SingleIndexSum) -> tuple[torch.Tensor, torch.Tensor]:
     """(E h, E h^2), each (M,), Gaussian x."""
     rho = (target.directions @ target.directions.mT).clamp(-1, 1)
@@ -231,7 +231,7 @@ class PopulationLoss:
     method: str
 
 
-@checked(overflow=False, law=one_of(*LAWS), samples=at_least(2))
+@checked(overflow=False, law=rules.one_of(*LAWS), samples=rules.at_least(2))
 def population_loss(
     net: TwoLayer,
     target: Target,

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import torch
 
+from flatness._internal import rules
 from flatness._internal.arguments import KindError, finite, integer, number
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least, one_of
 from flatness.networks.activations import ABS, ACTIVATIONS, RELU, RELU2, Activation
 from flatness.networks.two_layer import TwoLayer
 
@@ -30,7 +30,13 @@ def _floating(name: str, dtype: torch.dtype, sizes: dict) -> None:
         raise ValueError(f"{name}: expected a floating-point torch.dtype, got {dtype!r}")
 
 
-@checked(law=one_of(*LAWS), n=at_least(1), d=at_least(1), count=at_least(1), dtype=_floating)
+@checked(
+    law=rules.one_of(*LAWS),
+    n=rules.at_least(1),
+    d=rules.at_least(1),
+    count=rules.at_least(1),
+    dtype=_floating,
+)
 def sample_inputs(
     law: str,
     n: int,
@@ -86,7 +92,7 @@ def _signs(shape, generator):
     return 2 * torch.randint(0, 2, shape, generator=generator, device=generator.device) - 1
 
 
-@checked(k=at_least(1), d=at_least(1), count=at_least(1), dtype=_floating)
+@checked(k=rules.at_least(1), d=rules.at_least(1), count=rules.at_least(1), dtype=_floating)
 def random_directions(
     count: int, k: int, d: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
 ) -> torch.Tensor:
@@ -217,7 +223,7 @@ TARGETS = tuple(_LINKS)
 _LINKS |= {name: (act,) for name, act in ACTIVATIONS.items() if name not in _LINKS}
 
 
-@checked(d=at_least(1), count=at_least(1))
+@checked(d=rules.at_least(1), count=rules.at_least(1))
 def make_target(name: str, d: int, generator: torch.Generator, count: int = 1) -> Target:
     """`count` targets with random orthonormal directions in R^d.
 
@@ -258,7 +264,7 @@ class DataSet:
         )
 
 
-@checked(n=at_least(1), d=at_least(1), law=one_of(*LAWS), noise=at_least(0))
+@checked(n=rules.at_least(1), d=rules.at_least(1), law=rules.one_of(*LAWS), noise=rules.at_least(0))
 def draw(
     target: str, n: int, d: int, seeds: Sequence[int], law: str = "gaussian", noise: float = 0.0
 ) -> DataSet:

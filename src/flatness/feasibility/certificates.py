@@ -25,7 +25,9 @@ from fractions import Fraction
 from math import lcm
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from flatness._internal import rules
 from flatness._internal.arguments import KindError, integer, integer_array, real_array
 from flatness._internal.checks import checked
 from flatness._internal.rules import shape
@@ -97,7 +99,7 @@ def _check_farkas(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_cl
         )
 
 
-@checked(layers=shape("B? K d"), points=shape("n? d"), labels=_labels)
+@checked(layers=rules.shape("B? K d"), points=rules.shape("n? d"), labels=_labels)
 def margins(layers: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Normalised margins of layers ``(B, K, d)`` at points ``(n, d)``: the smallest over rivals,
     ``(B, n)``.
@@ -119,7 +121,7 @@ def _margins(layers: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.n
     return np.where(own, np.inf, ratio).min(1)
 
 
-@checked(overflow=False, points=shape("m d"), labels=_labels)
+@checked(overflow=False, points=rules.shape("m d"), labels=_labels)
 def farkas_residual(
     farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int
 ) -> float:
@@ -147,7 +149,7 @@ def _residual(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classe
 
 @checked()
 def certified_system(
-    features, labels, probes, probe: int, label: int
+    features: ArrayLike, labels: ArrayLike, probes: ArrayLike, probe: int, label: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points ``(n + 1, D + 1)`` and labels ``(n + 1,)`` of the system behind the pair ``(probe,
     label)``.
@@ -173,7 +175,13 @@ def certified_system(
     return np.hstack([points, np.ones((len(points), 1))]), np.append(labels, label)
 
 
-@checked(overflow=False, features=shape("n D"), labels=_labels, probes=shape("q? D"))
+@checked(
+    overflow=False,
+    verdicts=None,
+    features=rules.shape("n D"),
+    labels=_labels,
+    probes=rules.shape("q? D"),
+)
 def verify(verdicts, features: np.ndarray, labels: np.ndarray, probes: np.ndarray) -> Check:
     """Evaluate every certificate of a :class:`flatness.feasibility.pairs.PairVerdicts` again, from
     the raw features.
@@ -233,7 +241,7 @@ def verify(verdicts, features: np.ndarray, labels: np.ndarray, probes: np.ndarra
     )
 
 
-@checked(layer=shape("K d"), points=shape("n d"), labels=_labels)
+@checked(layer=rules.shape("K d"), points=rules.shape("n d"), labels=_labels)
 def exact_witness(layer: np.ndarray, points: np.ndarray, labels: np.ndarray) -> bool:
     """Whether the stored layer ``(K, d)`` satisfies every row, in rational arithmetic.
 
@@ -259,7 +267,7 @@ def _integers(array: np.ndarray) -> list[list[int]]:
     return [[int(v * scale) for v in row] for row in exact]
 
 
-@checked(points=shape("m d"), labels=_labels)
+@checked(points=rules.shape("m d"), labels=_labels)
 def exact_farkas(
     farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int
 ) -> list[Fraction] | None:

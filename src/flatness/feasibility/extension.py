@@ -33,7 +33,9 @@ carries the runs themselves.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
 from flatness._internal.rules import at_least
 from flatness.feasibility.certificates import MARGIN, Farkas, margins
@@ -249,9 +251,9 @@ def count_labellings(
 
 @checked(overflow=False, num_classes=None, runs=at_least(2), population=at_least(1), exact=None)
 def estimate_labellings(
-    features,
-    labels,
-    probes,
+    features: ArrayLike,
+    labels: ArrayLike,
+    probes: ArrayLike,
     num_classes: int,
     *,
     runs: int,

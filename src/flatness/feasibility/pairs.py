@@ -21,7 +21,9 @@ the cone and rays from it (one factorisation); refutations from two classes (lea
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
 from flatness._internal.processes import map_processes
 from flatness._internal.rules import at_least, one_of

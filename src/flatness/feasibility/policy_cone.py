@@ -22,9 +22,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer, integer_array, real_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import shape
 
 ETA_MAX = 1e13  # beyond it the barrier is as sharp as float64 lets it be
 
@@ -42,7 +42,7 @@ def homogenise(features: np.ndarray) -> np.ndarray:
     return np.concatenate([features, np.ones((*features.shape[:-1], 1))], axis=-1)
 
 
-@checked(stacked=shape("m d"))
+@checked(stacked=rules.shape("m d"))
 def whiten(stacked: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coordinates in which the rows of ``stacked (m, d)`` have the identity as Gram matrix, then
     rows of length one.

@@ -15,9 +15,9 @@ import highspy
 import numpy as np
 from scipy.optimize import nnls
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least, shape
 from flatness.feasibility.certificates import Farkas
 from flatness.feasibility.policy_cone import PolicyCone
 

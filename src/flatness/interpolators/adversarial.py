@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 import torch
 
+from flatness._internal import rules
 from flatness._internal.arguments import number
 from flatness._internal.checks import checked
-from flatness._internal.rules import a as instance
-from flatness._internal.rules import above, any_dtype, at_least, shape
 from flatness.datasets.population import (
     _kernel_with_slope,
     population_loss,
@@ -60,7 +59,7 @@ class Adversary:
         return torch.where(self.relative >= self.badness, self.flatness, torch.inf).amin(0)
 
 
-@checked(a=shape("M m"), W=shape("M m d"))
+@checked(a=rules.shape("M m"), W=rules.shape("M m d"))
 def pull_to_opposite(
     a: torch.Tensor, W: torch.Tensor, target: SingleIndexSum, activation: Activation
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -105,13 +104,13 @@ def _target_field(unit, target, activation):
 
 @checked(
     overflow=False,
-    x=shape("n d", "M n d"),
-    y=shape("n", "M n"),
-    reference=any_dtype,
-    badness=above(0),
-    rounds=at_least(1),
-    width=at_least(1),
-    schedule=instance(Schedule),
+    x=rules.shape("n d", "M n d"),
+    y=rules.shape("n", "M n"),
+    reference=rules.any_dtype,
+    badness=rules.above(0),
+    rounds=rules.at_least(1),
+    width=rules.at_least(1),
+    schedule=rules.instance(Schedule),
 )
 def adversary(
     x: torch.Tensor,

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 import torch
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least, shape
 from flatness.curvature.norms import exponent
 from flatness.networks.activations import Activation
 from flatness.networks.two_layer import TwoLayer, _half_mse, as_data
@@ -45,7 +45,7 @@ def _candidates(name: str, candidates: Mapping[str, TwoLayer], sizes: dict) -> N
         )
 
 
-@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), width=at_least(1))
+@checked(x=rules.shape("n d", "M n d"), y=rules.shape("n", "M n"), width=rules.at_least(1))
 def flatness_lower_bound(
     x: torch.Tensor, y: torch.Tensor, activation: Activation, width: int | None = None
 ) -> torch.Tensor:
@@ -85,11 +85,11 @@ class Certificate:
 
 
 @checked(
-    x=shape("n d", "M n d"),
-    y=shape("n", "M n"),
+    x=rules.shape("n d", "M n d"),
+    y=rules.shape("n", "M n"),
     candidates=_candidates,
-    width=at_least(1),
-    tolerance=at_least(0),
+    width=rules.at_least(1),
+    tolerance=rules.at_least(0),
 )
 def certificate(
     x: torch.Tensor,

@@ -12,8 +12,8 @@ import numpy as np
 import scipy.optimize
 import torch
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import a, at_least, one_of, shape
 from flatness.datasets.targets import DataSet
 from flatness.interpolators.polish import (
     InterpolationError,
@@ -26,7 +26,7 @@ from flatness.networks.activations import Activation
 from flatness.networks.two_layer import TwoLayer, as_data
 
 
-@checked(data=a(DataSet), tolerance=at_least(0))
+@checked(data=rules.instance(DataSet), tolerance=rules.at_least(0))
 def teacher(data: DataSet, activation: Activation, tolerance: float = LOSS_TOLERANCE) -> TwoLayer:
     """The target itself as a network.  ValueError if the target is none; InterpolationError if
     labels are noisy.
@@ -36,7 +36,7 @@ def teacher(data: DataSet, activation: Activation, tolerance: float = LOSS_TOLER
     )
 
 
-@checked(x=shape("n d"))
+@checked(x=rules.shape("n d"))
 def private_neurons(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """For each sample i a direction w with <w, x_i> = 1 and <w, x_k> <= -t for k != i, t in [0, 1]
     largest.
@@ -69,7 +69,7 @@ def private_neurons(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(W).to(x), torch.from_numpy(margins).to(x)
 
 
-@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), tolerance=at_least(0))
+@checked(x=rules.shape("n d", "M n d"), y=rules.shape("n", "M n"), tolerance=rules.at_least(0))
 def memoriser(
     x: torch.Tensor, y: torch.Tensor, activation: Activation, tolerance: float = LOSS_TOLERANCE
 ) -> TwoLayer:
@@ -100,7 +100,12 @@ def memoriser(
     return require_interpolation(net, x, y, tolerance, "memoriser")
 
 
-@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), width=at_least(1), tolerance=at_least(0))
+@checked(
+    x=rules.shape("n d", "M n d"),
+    y=rules.shape("n", "M n"),
+    width=rules.at_least(1),
+    tolerance=rules.at_least(0),
+)
 def random_features(
     x: torch.Tensor,
     y: torch.Tensor,
@@ -135,12 +140,12 @@ def random_features(
 
 
 @checked(
-    x=shape("n d", "M n d"),
-    y=shape("n", "M n"),
-    start=one_of("small", "lazy"),
-    width=at_least(2),
-    steps=at_least(0),
-    tolerance=at_least(0),
+    x=rules.shape("n d", "M n d"),
+    y=rules.shape("n", "M n"),
+    start=rules.one_of("small", "lazy"),
+    width=rules.at_least(2),
+    steps=rules.at_least(0),
+    tolerance=rules.at_least(0),
 )
 def gradient_descent(
     x: torch.Tensor,
@@ -206,12 +211,12 @@ def _descend(
 
 
 @checked(
-    x=shape("n d", "M n d"),
-    y=shape("n", "M n"),
-    extra_x=shape("k d", "M k d"),
-    extra_y=shape("k", "M k"),
-    width=at_least(1),
-    schedule=a(Schedule),
+    x=rules.shape("n d", "M n d"),
+    y=rules.shape("n", "M n"),
+    extra_x=rules.shape("k d", "M k d"),
+    extra_y=rules.shape("k", "M k"),
+    width=rules.at_least(1),
+    schedule=rules.instance(Schedule),
 )
 def poisoned(
     x: torch.Tensor,

@@ -17,12 +17,12 @@ import scipy.integrate
 import scipy.special
 import torch
 
+from flatness._internal import rules
 from flatness._internal.arguments import real_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least, both, shape
 
 
-@checked(d=at_least(2), k=at_least(0))
+@checked(d=rules.at_least(2), k=rules.at_least(0))
 def harmonic_dimension(d: int, k: int) -> int:
     """B(d, k), the dimension of the degree-k spherical harmonics in R^d, d >= 2.
 
@@ -34,7 +34,7 @@ def harmonic_dimension(d: int, k: int) -> int:
     return math.comb(d + k - 1, k) - (math.comb(d + k - 3, k - 2) if k >= 2 else 0)
 
 
-@checked(d=at_least(3), k=at_least(0))
+@checked(d=rules.at_least(3), k=rules.at_least(0))
 def legendre(d: int, k: int, t: np.ndarray | float) -> np.ndarray:
     """The degree-k Gegenbauer (d-dimensional Legendre) polynomial with value 1 at t = 1; d >= 3.
 
@@ -99,7 +99,11 @@ def harmonic_energies(
     return np.array([harmonic_dimension(d, k) * moment(k) ** 2 * pairs[k] for k in range(degrees)])
 
 
-@checked(energies=both(shape("k?"), at_least(0)), d=at_least(2), n=at_least(0))
+@checked(
+    energies=rules.both(rules.shape("k?"), rules.at_least(0)),
+    d=rules.at_least(2),
+    n=rules.at_least(0),
+)
 def unlearned_energy(energies: np.ndarray, d: int, n: int) -> float:
     """sum_k |h_k|^2 (1 - n / B(d, k))_+: a floor under E (f - h)^2 for f from n functions fixed
     before the target.

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 
 import torch
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer, number
 from flatness._internal.checks import checked
-from flatness._internal.rules import a as instance
-from flatness._internal.rules import above, at_least, one_of, shape
 from flatness.curvature.norms import exponent
 from flatness.networks.activations import Activation
 from flatness.networks.two_layer import TwoLayer, stack
@@ -48,10 +47,10 @@ class Schedule:
     tau_last: float = 0.02
 
     def __post_init__(self):
-        one_of(*PENALTIES)("penalty", self.penalty, {})
+        rules.one_of(*PENALTIES)("penalty", self.penalty, {})
         integer("steps", self.steps, 1)
         for name in ("rate", "lambda_first", "lambda_last", "tau_first", "tau_last"):
-            number(name, getattr(self, name), above(0))
+            number(name, getattr(self, name), rules.above(0))
 
     def at(self, step: int) -> tuple[float, float, float]:
         """(rate, lambda, tau) at a step."""
@@ -64,13 +63,13 @@ class Schedule:
 
 
 @checked(
-    a=shape("M m"),
-    W=shape("M m d"),
-    x=shape("M n d"),
-    y=shape("M n"),
-    lam=at_least(0),
-    tau=above(0),
-    penalty=one_of(*PENALTIES),
+    a=rules.shape("M m"),
+    W=rules.shape("M m d"),
+    x=rules.shape("M n d"),
+    y=rules.shape("M n"),
+    lam=rules.at_least(0),
+    tau=rules.above(0),
+    penalty=rules.one_of(*PENALTIES),
 )
 def penalised_gradient(
     a: torch.Tensor,
@@ -156,7 +155,7 @@ def _mean_squared_slope(z, slope, x, weights, W, activation, width):
     ) / length2 * W  # the gate does not change with |w|
 
 
-@checked(x=shape("M n d"), y=shape("M n"), schedule=instance(Schedule))
+@checked(x=rules.shape("M n d"), y=rules.shape("M n"), schedule=rules.instance(Schedule))
 def minimise_penalised(
     net: TwoLayer, x: torch.Tensor, y: torch.Tensor, schedule: Schedule, extra: Extra | None = None
 ) -> TwoLayer:
@@ -164,7 +163,7 @@ def minimise_penalised(
 
     `extra(a, W, lam)` may return gradients (a, W) of one more term (the adversary's).
     """
-    size = max(1, CHUNK // (x.shape[-2] * net.width))
+    size = max(1, CHUNK // max(1, x.shape[-2] * net.width))
     if extra is None and net.count > size:
         chunks = [slice(i, i + size) for i in range(0, net.count, size)]
         return stack([minimise_penalised(net[i], x[i], y[i], schedule) for i in chunks])

@@ -11,9 +11,9 @@ import math
 
 import torch
 
+from flatness._internal import rules
 from flatness._internal.arguments import number
 from flatness._internal.checks import checked
-from flatness._internal.rules import above, at_least, between, shape
 from flatness.networks.activations import Activation
 from flatness.networks.two_layer import TwoLayer, _half_mse, as_data
 from flatness.symmetry.orbits import merge, rescale
@@ -23,14 +23,14 @@ def _fractions(name: str, fractions: tuple[float, ...], sizes: dict) -> None:
     if not isinstance(fractions, tuple | list) or not len(fractions):
         raise ValueError(f"{name}: expected at least one fraction, got {fractions!r}")
     for fraction in fractions:
-        number(name, fraction, between(0, 1))
+        number(name, fraction, rules.between(0, 1))
 
 
 class InterpolationError(RuntimeError):
     """No interpolating network was reached; the message says which data sets and why."""
 
 
-@checked(n=at_least(1), d=at_least(1), width=at_least(0))
+@checked(n=rules.at_least(1), d=rules.at_least(1), width=rules.at_least(0))
 def check_counting(n: int, d: int, width: int, activation: Activation | None = None) -> None:
     """Raise InterpolationError if a network with m neurons in R^d cannot fit n labels in general.
 
@@ -51,7 +51,12 @@ def check_counting(n: int, d: int, width: int, activation: Activation | None = N
             )
 
 
-@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), tolerance=at_least(0), steps=at_least(0))
+@checked(
+    x=rules.shape("n d", "M n d"),
+    y=rules.shape("n", "M n"),
+    tolerance=rules.at_least(0),
+    steps=rules.at_least(0),
+)
 def gauss_newton(
     net: TwoLayer, x: torch.Tensor, y: torch.Tensor, tolerance: float = 1e-20, steps: int = 50
 ) -> TwoLayer:
@@ -99,7 +104,7 @@ def _minimum_norm_step(net, x, y, gram, damping):
     return (S.mT @ delta)[..., 0], (P * delta).mT @ x
 
 
-@checked(fraction=between(0, 1), size=above(0))
+@checked(fraction=rules.between(0, 1), size=rules.above(0))
 def revive(
     net: TwoLayer, generator: torch.Generator, fraction: float = 0.2, size: float = 0.3
 ) -> TwoLayer:
@@ -123,7 +128,7 @@ def revive(
     )
 
 
-@checked(share=above(0), fraction=between(0, 1))
+@checked(share=rules.above(0), fraction=rules.between(0, 1))
 def pair_up(
     net: TwoLayer, generator: torch.Generator, share: float, fraction: float = 0.9
 ) -> TwoLayer:
@@ -150,7 +155,12 @@ def pair_up(
     )
 
 
-@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), fractions=_fractions, tolerance=at_least(0))
+@checked(
+    x=rules.shape("n d", "M n d"),
+    y=rules.shape("n", "M n"),
+    fractions=_fractions,
+    tolerance=rules.at_least(0),
+)
 def interpolate(
     net: TwoLayer,
     x: torch.Tensor,
@@ -194,7 +204,7 @@ def _lengthened(net: TwoLayer, factor: float) -> TwoLayer:
     return rescale(net, scale.clamp_min(1e-12))
 
 
-@checked(cosine=between(-1, 1), share=between(0, 1))
+@checked(cosine=rules.between(-1, 1), share=rules.between(0, 1))
 def consolidate(net: TwoLayer, cosine: float = 0.99, share: float = 1e-2) -> TwoLayer:
     """Merge neurons within `cosine` of a stronger one, signs included, and set to zero those left
     with less than `share` of the largest |a_j| |w_j|^p.  Changes the function slightly: polish
@@ -215,7 +225,7 @@ def consolidate(net: TwoLayer, cosine: float = 0.99, share: float = 1e-2) -> Two
     )
 
 
-@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), tolerance=at_least(0))
+@checked(x=rules.shape("n d", "M n d"), y=rules.shape("n", "M n"), tolerance=rules.at_least(0))
 def require_interpolation(
     net: TwoLayer, x: torch.Tensor, y: torch.Tensor, tolerance: float, what: str
 ) -> TwoLayer:

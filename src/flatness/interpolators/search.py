@@ -15,8 +15,8 @@ import numpy as np
 import scipy.optimize
 import torch
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import a, above, at_least, several, shape
 from flatness.interpolators.penalised import Extra, Schedule, minimise_penalised
 from flatness.interpolators.polish import (
     InterpolationError,
@@ -66,7 +66,7 @@ class Flattest:
     origin: tuple[str, ...]
 
 
-@checked(n=at_least(1))
+@checked(n=rules.at_least(1))
 def default_width(n: int) -> int:
     """max(100, n/2).  Noisy labels want many: at d = 20, n = 320 F* was 4-5 % below that of width
     100.
@@ -74,7 +74,7 @@ def default_width(n: int) -> int:
     return max(100, n // 2)
 
 
-@checked(x=shape("M n d"), y=shape("M n"), width=at_least(1), size=above(0))
+@checked(x=rules.shape("M n d"), y=rules.shape("M n"), width=rules.at_least(1), size=rules.above(0))
 def initial_network(
     x: torch.Tensor,
     y: torch.Tensor,
@@ -96,10 +96,10 @@ def initial_network(
 
 
 @checked(
-    x=shape("n d", "M n d"),
-    y=shape("n", "M n"),
-    width=at_least(1),
-    schedules=several(Schedule, "schedules", 0),
+    x=rules.shape("n d", "M n d"),
+    y=rules.shape("n", "M n"),
+    width=rules.at_least(1),
+    schedules=rules.several(Schedule, "schedules", 0),
 )
 def flattest(
     x: torch.Tensor,
@@ -139,6 +139,8 @@ def flattest(
         for name, finished in _rescued(net, found, x, y, schedule, generator).items():
             found.append(finished)
             names.append(f"{schedule.penalty} {number}, {name}")
+    if not found:
+        raise ValueError("schedules, candidates: expected at least one of them, got none")
     result = best_of(found, names, x, y)
     if finish and activation.degree == 1:
         finished = linear_programme(result.net, x, y)
@@ -146,7 +148,7 @@ def flattest(
     return result
 
 
-@checked(x=shape("M n d"), y=shape("M n"), schedule=a(Schedule))
+@checked(x=rules.shape("M n d"), y=rules.shape("M n"), schedule=rules.instance(Schedule))
 def anneal(
     net: TwoLayer,
     x: torch.Tensor,
@@ -204,7 +206,7 @@ def _with(net: TwoLayer, index: torch.Tensor, part: TwoLayer) -> TwoLayer:
     return TwoLayer(a, W, net.activation)
 
 
-@checked(x=shape("M n d"), y=shape("M n"))
+@checked(x=rules.shape("M n d"), y=rules.shape("M n"))
 def polished(
     net: TwoLayer, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
 ) -> dict[str, TwoLayer]:
@@ -227,11 +229,11 @@ def polished(
 
 @checked(
     overflow=False,
-    nets=several(TwoLayer, "networks"),
-    x=shape("M n d"),
-    y=shape("M n"),
+    nets=rules.several(TwoLayer, "networks"),
+    x=rules.shape("M n d"),
+    y=rules.shape("M n"),
     names=_named,
-    tolerance=at_least(0),
+    tolerance=rules.at_least(0),
 )
 def best_of(
     nets: Sequence[TwoLayer],
@@ -262,7 +264,7 @@ def best_of(
     return Flattest(everything[rows], value, losses.gather(0, index[None])[0], origin)
 
 
-@checked(x=shape("M n d"), y=shape("M n"))
+@checked(x=rules.shape("M n d"), y=rules.shape("M n"))
 def linear_programme(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> TwoLayer:
     """The interpolator of smallest F* among second layers over the directions of `net` (p = 1), by
     HiGHS.

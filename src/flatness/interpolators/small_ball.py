@@ -18,13 +18,13 @@ import scipy.optimize
 import scipy.stats
 import torch
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import above, at_least, shape
 from flatness.networks.activations import Activation
 from flatness.networks.two_layer import as_batch
 
 
-@checked(n=at_least(1), d=at_least(1))
+@checked(n=rules.at_least(1), d=rules.at_least(1))
 def wendel_probability(n: int, d: int) -> float:
     """P(n independent symmetric points in general position in R^d lie in one open half-space) =
     2^{1-n} sum_{k<d} C(n-1, k): for one-sided activations the chance that some direction has no
@@ -38,7 +38,7 @@ def wendel_probability(n: int, d: int) -> float:
     return min(1.0, float(scipy.stats.binom.cdf(d - 1, n - 1, 0.5)))
 
 
-@checked(x=shape("n d"))
+@checked(x=rules.shape("n d"))
 def silent_direction(x: torch.Tensor) -> torch.Tensor | None:
     """A unit w with <w, x_i> < 0 for every sample of x (n, d), or None if there is none (decided by
     HiGHS)."""
@@ -59,7 +59,7 @@ def silent_direction(x: torch.Tensor) -> torch.Tensor | None:
     return w / w.norm()
 
 
-@checked(x=shape("n d", "M n d"), restarts=at_least(1), steps=at_least(0))
+@checked(x=rules.shape("n d", "M n d"), restarts=rules.at_least(1), steps=rules.at_least(0))
 def smallest_energy(
     x: torch.Tensor,
     activation: Activation,
@@ -79,7 +79,7 @@ def smallest_energy(
     return _descend_sphere(as_batch(x, x.shape[-1]), [energy], energy, generator, restarts, steps)
 
 
-@checked(x=shape("n d", "M n d"), restarts=at_least(1), steps=at_least(0))
+@checked(x=rules.shape("n d", "M n d"), restarts=rules.at_least(1), steps=rules.at_least(0))
 def smallest_activity(
     x: torch.Tensor,
     activation: Activation,
@@ -143,7 +143,7 @@ def _descend_sphere(x, stages, exact, generator, restarts, steps):
     return best, W[torch.arange(len(W), device=W.device), index]
 
 
-@checked(ratio=above(0))
+@checked(ratio=rules.above(0))
 def gordon_limit(ratio: float) -> float:
     """(1/sqrt 2 - sqrt(d/n))_+^2 at n/d = `ratio`: a Gaussian-comparison lower estimate of lambda_n
     for ReLU.

@@ -18,9 +18,9 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer, number
 from flatness._internal.checks import checked
-from flatness._internal.rules import inside
 
 
 @checked()
@@ -103,4 +103,4 @@ def energy_lower_bound(n: int, d: int, failure: float = 0.05) -> float:
 def _check(n: int, d: int, failure: float = 0.5) -> None:
     integer("n", n, 1)
     integer("d", d, 1)
-    number("failure", failure, inside(0, 1))
+    number("failure", failure, rules.inside(0, 1))

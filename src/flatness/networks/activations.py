@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer, number
-from flatness._internal.rules import at_least
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def from_function(
     >>> from_function(lambda z: 3 * z.abs(), degree=1, name="three abs").minus
     3.0
     """
-    number("tolerance", tolerance, at_least(0))
+    number("tolerance", tolerance, rules.at_least(0))
     integer("degree", degree, 1)
     ends = function(torch.tensor([1.0, -1.0], dtype=torch.float64))
     act = Activation(name, degree, float(ends[0]), float(ends[1]))

@@ -7,15 +7,17 @@ network is an ensemble with M = 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from flatness._internal import rules
 from flatness._internal.arguments import KindError, integer, network_index
 from flatness._internal.checks import checked
-from flatness._internal.rules import shape
+from flatness._internal.kinds import register
 
 
 @dataclass(frozen=True)
@@ -144,12 +146,12 @@ class MLPEnsemble:
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> MLPEnsemble:
         """The sub-ensemble of the networks at ``index`` (an int gives an ensemble of one)."""
-        index = network_index(index, len(self), self.device)
+        index = network_index(index, len(self))
         if isinstance(index, Tensor) and not len(index):
             raise ValueError("index: expected at least one network")
         return self.map(lambda parameter: parameter[index])
 
-    def map(self, function) -> MLPEnsemble:
+    def map(self, function: Callable[[Tensor], Tensor]) -> MLPEnsemble:
         """The ensemble with ``function`` applied to every parameter tensor."""
         return MLPEnsemble(
             [function(w) for w in self.weights],
@@ -173,7 +175,6 @@ class MLPEnsemble:
                 blocks[f"b{layer}"] = self.biases[layer - 1]
         return blocks
 
-    @checked(overflow=False, x=shape("n? d", "M n? d"))
     def preactivations(self, x: Tensor) -> list[Tensor]:
         """z_1, ..., z_L for inputs ``x`` of shape (n, d_0), common to all networks, or (M, n, d_0):
         shapes (M, n, d_l).
@@ -182,11 +183,18 @@ class MLPEnsemble:
         (`flatness.networks.training`) is NaN. Raises ValueError if x has another dimension, is
         elsewhere or not finite, TypeError if its dtype differs.
         """
+        first = self.weights[0]
+        usual = isinstance(x, Tensor) and x.dtype == first.dtype and x.device == first.device
+        if not usual or x.ndim != 2 or x.shape[1] != first.shape[2]:
+            _fitting(self, x)
         hidden, result = x, []
         for layer, weight in enumerate(self.weights):
             hidden = hidden @ weight.mT
             if self.biases is not None:
                 hidden = hidden + self.biases[layer][:, None]
+            # what is not finite in an input shows in the first layer, all of whose units it enters
+            if not layer and not math.isfinite(hidden.sum().item()):
+                _fitting(self, x)
             result.append(hidden)
             hidden = hidden.relu()
         return result
@@ -206,6 +214,18 @@ class MLPEnsemble:
             )
         integer("layer", layer, -hidden, hidden - 1)
         return self.preactivations(x)[:-1][layer].relu()
+
+
+register(
+    MLPEnsemble,
+    sizes=lambda net: {"M": len(net), "d": net.widths[0], "K": net.widths[-1]},
+    tensors=lambda net: net.parameters().values(),
+)
+
+
+@checked(networks=rules.diverged, x=rules.shape("n? d", "M n? d"))
+def _fitting(networks: MLPEnsemble, x: Tensor) -> None:
+    """The errors of a forward pass, kept out of those that need none."""
 
 
 def _default_parameters(widths: list[int], seed: int, bias: bool) -> list[Tensor]:

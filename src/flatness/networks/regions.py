@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from flatness._internal import rules
 from flatness._internal.arguments import KindError, integer
 from flatness._internal.checks import checked
-from flatness._internal.rules import any_dtype, at_least, diverged, shape
 from flatness.networks.mlp import MLPEnsemble
 
 CHUNK_BYTES = 16 * 2**20  # pre-activations held at a time: more falls out of a processor's cache
@@ -26,7 +26,7 @@ def _bytes(name: str, patterns: Tensor, sizes: dict) -> None:
         raise KindError(
             f"{name}: expected uint8 of shape (M, n, bytes), got {patterns.dtype} {tuple(patterns.shape)}"
         )
-    shape("M? n_of_" + name + "? B", real=False)(name, patterns, sizes)
+    rules.shape("M? n_of_" + name + "? B", real=False)(name, patterns, sizes)
 
 
 _bytes.real = False
@@ -36,15 +36,15 @@ def _whole(*shapes: str):
     def rule(name, value, sizes):
         if value.dtype.is_floating_point or value.dtype == torch.bool:
             raise KindError(f"{name}: expected integers, got {value.dtype}")
-        shape(*shapes)(name, value, sizes)
-        if value.device.type != "meta" and value.numel() and value.min() < 0:
+        rules.shape(*shapes)(name, value, sizes)
+        if value.numel() and value.min() < 0:
             raise ValueError(f"{name}: expected numbers >= 0, got {int(value.min())}")
 
     rule.real = False
     return rule
 
 
-@checked(bits=any_dtype)
+@checked(bits=rules.any_dtype)
 def pack_bits(bits: Tensor) -> Tensor:
     """Boolean (..., d) as bytes (..., ceil(d / 8)), unit 0 in the lowest bit; unused bits are zero.
 
@@ -59,7 +59,7 @@ def pack_bits(bits: Tensor) -> Tensor:
     return (padded * values).sum(-1, dtype=torch.uint8)
 
 
-@checked(networks=diverged, x=shape("n? d"), chunk=at_least(1))
+@checked(networks=rules.diverged, x=rules.shape("n? d"), chunk=rules.at_least(1))
 def activation_patterns(
     networks: MLPEnsemble, x: Tensor, layer: int, *, chunk: int | None = None
 ) -> Tensor:
@@ -73,7 +73,7 @@ def activation_patterns(
     return layer_patterns(networks, x, [layer], chunk=chunk)[0]
 
 
-@checked(networks=diverged, x=shape("n? d"), chunk=at_least(1))
+@checked(networks=rules.diverged, x=rules.shape("n? d"), chunk=rules.at_least(1))
 def layer_patterns(
     networks: MLPEnsemble, x: Tensor, layers: Sequence[int], *, chunk: int | None = None
 ) -> list[Tensor]:
@@ -163,7 +163,7 @@ def unseen_only_regions(train: Tensor, unseen: Tensor) -> Tensor:
     return ((seen == 0) & (new > 0)).sum(1)
 
 
-@checked(ids=_whole("M? n?"), labels=_whole("n?", "M? n?"), classes=at_least(1))
+@checked(ids=_whole("M? n?"), labels=_whole("n?", "M? n?"), classes=rules.at_least(1))
 def class_counts(ids: Tensor, labels: Tensor, classes: int = 10) -> Tensor:
     """Points of each class in each region: int64 (M, R, classes), R the largest number of regions.
 
@@ -174,7 +174,7 @@ def class_counts(ids: Tensor, labels: Tensor, classes: int = 10) -> Tensor:
     >>> class_counts(torch.tensor([[0, 0, 1]]), torch.tensor([1, 0, 1]), classes=2).tolist()
     [[[1, 1], [0, 1]]]
     """
-    if labels.numel() and labels.device.type != "meta" and labels.max() >= classes:
+    if labels.numel() and labels.max() >= classes:
         raise ValueError(f"labels: expected classes 0 to {classes - 1}, got {int(labels.max())}")
     width = int(ids.max()) + 1 if ids.numel() else 0
     cells = ids * classes + labels.expand(ids.shape)
@@ -182,7 +182,7 @@ def class_counts(ids: Tensor, labels: Tensor, classes: int = 10) -> Tensor:
     return counts.scatter_add(1, cells, torch.ones_like(cells)).unflatten(1, (width, classes))
 
 
-@checked(train=_bytes, features=at_least(0), classes=at_least(1))
+@checked(train=_bytes, features=rules.at_least(0), classes=rules.at_least(1))
 def free_parameters(train: Tensor, features: int, classes: int = 10) -> Tensor:
     """Sum over training regions of max(0, classes (features + 1) - n_r), int64 (M,); n_r points in
     region r.
@@ -193,7 +193,7 @@ def free_parameters(train: Tensor, features: int, classes: int = 10) -> Tensor:
     return torch.where(seen > 0, (classes * (features + 1) - seen).clamp_min(0), 0).sum(1)
 
 
-@checked(regions=at_least(0), classes=at_least(1))
+@checked(regions=rules.at_least(0), classes=rules.at_least(1))
 def region_language(regions: int, classes: int = 10) -> int:
     """|L| = (classes + 1)^R: a statement gives each of the R regions one class or none.
 
@@ -203,7 +203,7 @@ def region_language(regions: int, classes: int = 10) -> int:
     return (classes + 1) ** regions
 
 
-@checked(classes=at_least(1))
+@checked(classes=rules.at_least(1))
 def region_weakness(policy: Iterable[int | None], classes: int = 10) -> int:
     """(classes + 1)^k: weakness of the policy that gives region r the class ``policy[r]``, or None.
 

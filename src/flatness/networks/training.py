@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer, number
 from flatness._internal.checks import checked
-from flatness._internal.rules import a, above, at_least, diverged, labels, several, shape
 from flatness.networks.mlp import MLPEnsemble
 
 
@@ -43,7 +43,11 @@ class SGD:
             integer(name, getattr(self, name), 1)
         for name in ("lr", "stop_accuracy", "stop_loss", "drop_at"):
             if getattr(self, name) is not None or name in ("lr", "stop_accuracy"):
-                number(name, getattr(self, name), at_least(0) if name == "drop_at" else above(0))
+                number(
+                    name,
+                    getattr(self, name),
+                    rules.at_least(0) if name == "drop_at" else rules.above(0),
+                )
         if self.stop_accuracy > 1:
             raise ValueError(
                 f"stop_accuracy: expected a fraction in (0, 1], got {self.stop_accuracy}"
@@ -82,7 +86,7 @@ def order_generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(2**32 + integer("seeds", seed)) for seed in seeds]
 
 
-@checked(networks=diverged, x=shape("n d"), y=labels, chunk=at_least(1))
+@checked(networks=rules.diverged, x=rules.shape("n d"), y=rules.labels, chunk=rules.at_least(1))
 def accuracy(networks: MLPEnsemble, x: Tensor, y: Tensor, chunk: int = 10_000) -> Tensor:
     """Fraction of inputs whose largest output is the labelled class, shape (M,), float64.
 
@@ -100,11 +104,11 @@ def accuracy(networks: MLPEnsemble, x: Tensor, y: Tensor, chunk: int = 10_000) -
 
 @checked(
     overflow=False,
-    networks=diverged,
-    x=shape("n d"),
-    y=labels,
-    sgd=a(SGD),
-    orders=several(torch.Generator, "generators"),
+    networks=rules.diverged,
+    x=rules.shape("n d"),
+    y=rules.labels,
+    sgd=rules.instance(SGD),
+    orders=rules.several(torch.Generator, "generators"),
 )
 def train(
     networks: MLPEnsemble,

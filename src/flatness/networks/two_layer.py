@@ -7,14 +7,17 @@ M networks of one width are one pair of tensors.  Setting of Part I (chapters a2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from flatness._internal import rules
 from flatness._internal.arguments import KindError, NotFinite, network_index
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least, inputs, one_of, several, shape, values
+from flatness._internal.finiteness import is_finite
+from flatness._internal.kinds import register
 from flatness.networks.activations import Activation
 
 
@@ -36,7 +39,7 @@ class TwoLayer:
     W: torch.Tensor
     activation: Activation
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("a", "W"):
             value = getattr(self, name)
             if not isinstance(value, torch.Tensor):
@@ -55,7 +58,7 @@ class TwoLayer:
         if self.a.dtype != self.W.dtype:
             raise ValueError(f"a and W must share a dtype, got {self.a.dtype} and {self.W.dtype}")
         for name, value in (("a", self.a), ("W", self.W)):
-            if value.device.type != "meta" and not torch.isfinite(value).all():
+            if not is_finite(value):
                 raise NotFinite(f"{name}: network parameters must be finite")
 
     @property
@@ -73,10 +76,15 @@ class TwoLayer:
         """Input dimension d."""
         return self.W.shape[2]
 
-    @checked(overflow=False, x=inputs)
     def preactivations(self, x: torch.Tensor) -> torch.Tensor:
         """<w_j, x_i>, shape (M, n, m), for x (n, d) shared or (M, n, d) per network."""
-        return (x[None] if x.ndim == 2 else x) @ self.W.mT
+        usual = isinstance(x, torch.Tensor) and x.dtype == self.a.dtype and x.device == self.a.device
+        if not usual or x.ndim != 2 or x.shape[1] != self.dim or not len(x):
+            _fitting(self, x)
+        z = (x[None] if x.ndim == 2 else x) @ self.W.mT
+        if not self.width or not math.isfinite(z.sum().item()):  # an entry of x enters all neurons
+            _fitting(self, x)
+        return z
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """s(<w_j, x_i>), shape (M, n, m)."""
@@ -86,13 +94,25 @@ class TwoLayer:
         """f(x_i), shape (M, n)."""
         return (self.features(x) @ self.a[:, :, None])[..., 0]
 
-    def __getitem__(self, index) -> TwoLayer:
+    def __getitem__(self, index: int | slice | Sequence[int] | torch.Tensor) -> TwoLayer:
         """The sub-batch of networks; the network axis stays, also for an integer."""
-        index = network_index(index, self.count, self.a.device)
+        index = network_index(index, self.count)
         return TwoLayer(self.a[index], self.W[index], self.activation)
 
 
-@checked(x=shape("n? k", "M n? k"), dim=at_least(1))
+register(
+    TwoLayer,
+    sizes=lambda net: {"M": net.count, "m": net.width, "d": net.dim},
+    tensors=lambda net: (net.a, net.W),
+)
+
+
+@checked(x=rules.inputs)
+def _fitting(net: TwoLayer, x: torch.Tensor) -> None:
+    """The errors of a forward pass, kept out of those that need none."""
+
+
+@checked(x=rules.shape("n? k", "M n? k"), dim=rules.at_least(1))
 def as_batch(x: torch.Tensor, dim: int) -> torch.Tensor:
     """x as (1 or M, n, d); ValueError if the last axis is not `dim` or an entry is not finite."""
     if x.ndim not in (2, 3) or x.shape[-1] != dim:
@@ -115,7 +135,7 @@ def as_data(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     return (x[None], y[None]) if x.ndim == 2 else (x, y)
 
 
-@checked(x=inputs, y=values)
+@checked(x=rules.inputs, y=rules.values)
 def half_mse(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """L = (1/2n) sum_i (f(x_i) - y_i)^2, shape (M,)."""
     return _half_mse(net, x, y)
@@ -126,7 +146,7 @@ def _half_mse(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return 0.5 * ((S @ net.a[:, :, None])[..., 0] - y).square().mean(-1)
 
 
-@checked(x=inputs)
+@checked(x=rules.inputs)
 def at_kink(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     """(M,) bool: some sample sits exactly on a kink of some neuron with a_j != 0.
 
@@ -139,7 +159,7 @@ def at_kink(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     return hit.flatten(1).any(-1)
 
 
-@checked(x=inputs, kinks=one_of("subgradient", "error"))
+@checked(x=rules.inputs, kinks=rules.one_of("subgradient", "error"))
 def trace_parts(
     net: TwoLayer, x: torch.Tensor, kinks: str = "subgradient"
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -167,14 +187,14 @@ def trace_parts(
     return A, net.a.square() * slopes
 
 
-@checked(x=inputs, kinks=one_of("subgradient", "error"))
+@checked(x=rules.inputs, kinks=rules.one_of("subgradient", "error"))
 def trace(net: TwoLayer, x: torch.Tensor, kinks: str = "subgradient") -> torch.Tensor:
     """sum_j (A_j + B_j), shape (M,); see `trace_parts` for when this is the Hessian trace."""
     A, B = trace_parts(net, x, kinks)
     return (A + B).sum(-1)
 
 
-@checked(nets=several(TwoLayer, "networks"))
+@checked(nets=rules.several(TwoLayer, "networks"))
 def stack(nets: Sequence[TwoLayer]) -> TwoLayer:
     """One batch from several; narrower ones are padded with zero neurons (a = 0, w = 0)."""
     if len({(net.activation, net.dim, net.a.dtype, net.a.device) for net in nets}) != 1:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer, integer_array, real_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import a
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,11 @@ def welch_from_summaries(
     return Estimate(float(value), float(value - half), float(value + half))
 
 
-@checked(ours=a(Estimate), theirs=a(Estimate), difference=a(Estimate))
+@checked(
+    ours=rules.instance(Estimate),
+    theirs=rules.instance(Estimate),
+    difference=rules.instance(Estimate),
+)
 def verdict(ours: Estimate, theirs: Estimate, difference: Estimate) -> str:
     """Does ours reproduce theirs? ``difference`` is ours minus theirs with the sampling error of
     both.

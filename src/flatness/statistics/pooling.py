@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from flatness._internal import rules
 from flatness._internal.arguments import real_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least, between, inside
 from flatness.statistics.scaling import t_interval
 
 
@@ -36,7 +36,7 @@ class Pooled:
     n: int
 
 
-@checked(given=at_least(0), confidence=inside(0, 1))
+@checked(given=rules.at_least(0), confidence=rules.inside(0, 1))
 def pooled_rho(
     rhos: Sequence[float], n: int, *, given: int = 0, confidence: float = 0.95
 ) -> Pooled:
@@ -135,7 +135,7 @@ def pooled_coefficients(coefficients: pd.DataFrame) -> pd.DataFrame:
     ).T
 
 
-@checked(scores=None, confidence=inside(0, 1))
+@checked(scores=None, confidence=rules.inside(0, 1))
 def reliability(scores: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
     """(ICC, low, high): the consistency of one measurement of M units, each measured k times,
     ``scores`` (M, k).
@@ -171,7 +171,7 @@ def reliability(scores: np.ndarray, confidence: float = 0.95) -> tuple[float, fl
     return icc(f), icc(f / stats.f.ppf(tail, *freedom)), icc(f * stats.f.ppf(tail, *freedom[::-1]))
 
 
-@checked(rho=between(-1, 1))
+@checked(rho=rules.between(-1, 1))
 def disattenuated(rho: float, reliability_of_measure: float) -> float:
     """What ``rho`` would be with a measurement without error: rho / sqrt(reliability) (Spearman
     1904).

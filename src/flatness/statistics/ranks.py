@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from flatness._internal import rules
 from flatness._internal.arguments import number, real_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least, between, inside
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RankCorrelation:
     bootstrap: tuple[float, float]
 
 
-@checked(seed=at_least(0), confidence=inside(0, 1), resamples=at_least(10))
+@checked(seed=rules.at_least(0), confidence=rules.inside(0, 1), resamples=rules.at_least(10))
 def spearman(
     x: Sequence[float],
     y: Sequence[float],
@@ -91,7 +91,7 @@ def spearman_rho(x: Sequence[float], y: Sequence[float]) -> float:
     return float(_batched_spearman(x, y))
 
 
-@checked(rho=inside(-1, 1), n=at_least(4), confidence=inside(0, 1))
+@checked(rho=rules.inside(-1, 1), n=rules.at_least(4), confidence=rules.inside(0, 1))
 def fisher_interval(rho: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Interval for a Spearman correlation on Fisher's z scale, variance (1 + rho^2 / 2) / (n - 3).
 
@@ -137,7 +137,7 @@ def partial_spearman(
     return float(stats.pearsonr(residual_x, residual_y).statistic)
 
 
-@checked(seed=at_least(0), confidence=inside(0, 1), resamples=at_least(10))
+@checked(seed=rules.at_least(0), confidence=rules.inside(0, 1), resamples=rules.at_least(10))
 def bootstrap_interval(
     statistic: Callable[..., float],
     *samples: Sequence[float],
@@ -169,7 +169,7 @@ def bootstrap_interval(
     return float(boot.confidence_interval.low), float(boot.confidence_interval.high)
 
 
-@checked(seed=at_least(0), permutations=at_least(1))
+@checked(seed=rules.at_least(0), permutations=rules.at_least(1))
 def max_rho_test(
     measures: Mapping[str, Sequence[float]],
     outcome: Sequence[float],
@@ -213,7 +213,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     {'a': 0.03, 'b': 0.06, 'c': 0.06}
     """
     for p in p_values.values():
-        number("p_values", p, between(0, 1))
+        number("p_values", p, rules.between(0, 1))
     adjusted, largest = {}, 0.0
     for step, name in enumerate(sorted(p_values, key=p_values.get)):
         largest = max(largest, min(1.0, (len(p_values) - step) * p_values[name]))

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import inside
 
 
-@checked(level=inside(0, 1))
+@checked(level=rules.inside(0, 1))
 def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """(mean, low, high) of independent values by Student's t; at least two finite values.
 
@@ -35,7 +35,7 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, flo
     return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
 
 
-@checked(level=inside(0, 1))
+@checked(level=rules.inside(0, 1))
 def geometric_mean(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """(geometric mean, low, high) of positive values: `t_interval` of the logarithms,
     exponentiated.
@@ -50,7 +50,7 @@ def geometric_mean(values: Sequence[float], level: float = 0.95) -> tuple[float,
     return float(np.exp(mean)), float(np.exp(low)), float(np.exp(high))
 
 
-@checked(level=inside(0, 1))
+@checked(level=rules.inside(0, 1))
 def power_law(
     table: pd.DataFrame, x: str, y: str, seed: str = "seed", level: float = 0.95
 ) -> tuple[float, float, float]:

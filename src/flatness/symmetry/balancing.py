@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flatness._internal import rules
 from flatness._internal.arguments import KindError, NotFinite
 from flatness._internal.checks import checked
-from flatness._internal.rules import a, above, at_least, diverged, one_of, shape
 from flatness.curvature.diagonal import hessian_diagonal
 from flatness.curvature.trace import LOSSES
 from flatness.networks.mlp import MLPEnsemble
@@ -80,7 +80,7 @@ class TraceFlow:
                 raise ValueError(
                     f"{name}: expected the device {self.leaving.device}, got {value.device}"
                 )
-            if value.device.type != "meta" and not (value.isfinite() & (value >= 0)).all():
+            if not (value.isfinite() & (value >= 0)).all():
                 raise ValueError(f"{name}: expected finite entries >= 0")
 
 
@@ -104,7 +104,7 @@ class OrbitMinimum:
     history: Tensor
 
 
-@checked(diagonal=diverged)
+@checked(diagonal=rules.diverged)
 def trace_flow(diagonal: MLPEnsemble) -> TraceFlow:
     """The graph of the terms of the trace from the diagonal of the Hessian
     (`flatness.curvature.diagonal`).
@@ -114,7 +114,7 @@ def trace_flow(diagonal: MLPEnsemble) -> TraceFlow:
     if len(diagonal.weights) < 2:
         raise ValueError("diagonal: expected networks with at least one hidden layer")
     for name, entries in diagonal.parameters().items():
-        if entries.device.type != "meta" and not (entries.isfinite() & (entries >= 0)).all():
+        if not (entries.isfinite() & (entries >= 0)).all():
             raise NotFinite(f"diagonal: expected finite entries >= 0, got others in {name}")
     weights = diagonal.weights
     biases = diagonal.biases or [torch.zeros_like(weight[..., 0]) for weight in weights]
@@ -122,7 +122,7 @@ def trace_flow(diagonal: MLPEnsemble) -> TraceFlow:
     return TraceFlow(entering, weights[1:-1], weights[-1].sum(1), biases[-1].sum(1))
 
 
-@checked(flow=a(TraceFlow))
+@checked(flow=rules.instance(TraceFlow))
 def on_cycles(flow: TraceFlow) -> tuple[list[Tensor], TraceFlow, Tensor]:
     """Which units lie on a cycle through ground, the terms between those, and whether that is all,
     bool (M,).
@@ -152,7 +152,7 @@ def on_cycles(flow: TraceFlow) -> tuple[list[Tensor], TraceFlow, Tensor]:
     return live, kept, ~torch.stack([d.flatten(1).any(1) for d in dropped]).any(0)
 
 
-@checked(flow=a(TraceFlow))
+@checked(flow=rules.instance(TraceFlow))
 def flow_total(flow: TraceFlow, t: list[Tensor]) -> Tensor:
     """T(t), shape (M,), for t = s^2 > 0, one tensor (M, d) per hidden layer."""
     _check_scales(flow, t)
@@ -171,7 +171,7 @@ def _check_scales(flow: TraceFlow, t: list[Tensor]) -> None:
                 f"t[{layer}]: expected shape {tuple(entering.shape)}, {entering.dtype} on "
                 f"{entering.device}"
             )
-        if u.device.type != "meta" and not (u.isfinite() & (u > 0)).all():
+        if not (u.isfinite() & (u > 0)).all():
             raise ValueError(f"t[{layer}]: expected positive finite numbers")
 
 
@@ -184,7 +184,7 @@ def _flow_total(flow: TraceFlow, t: list[Tensor]) -> Tensor:
     )
 
 
-@checked(flow=a(TraceFlow), rtol=above(0), max_sweeps=at_least(1))
+@checked(flow=rules.instance(TraceFlow), rtol=rules.above(0), max_sweeps=rules.at_least(1))
 def balance(
     flow: TraceFlow, *, rtol: float | None = None, max_sweeps: int = 10_000
 ) -> OrbitMinimum:
@@ -227,7 +227,7 @@ def balance(
     return OrbitMinimum(value, lower, [u.sqrt() for u in t], attained, torch.stack(history, 1))
 
 
-@checked(x=shape("n d"), loss=one_of(*LOSSES), rtol=above(0))
+@checked(x=rules.shape("n d"), loss=rules.one_of(*LOSSES), rtol=rules.above(0))
 def orbit_minimum(
     networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entropy", rtol: float | None = None
 ) -> OrbitMinimum:
@@ -242,7 +242,7 @@ def orbit_minimum(
     return balance(trace_flow(hessian_diagonal(networks, x, loss=loss)), rtol=rtol)
 
 
-@checked(x=shape("n d"), loss=one_of(*LOSSES))
+@checked(x=rules.shape("n d"), loss=rules.one_of(*LOSSES))
 def balanced(networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entropy") -> MLPEnsemble:
     """The networks rescaled to their smallest trace; units that are not on a cycle keep their
     scale.
@@ -250,7 +250,7 @@ def balanced(networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entropy") -
     return rescale_neurons(networks, orbit_minimum(networks, x, loss=loss).scales)
 
 
-@checked(flow=a(TraceFlow))
+@checked(flow=rules.instance(TraceFlow))
 def imbalance(flow: TraceFlow, t: list[Tensor]) -> Tensor:
     """Largest |ln(in_j / out_j)| over the units on cycles, shape (M,): the gradient of T in
     relative terms, 0 at the minimum. in_j are the terms that enter unit j at scales t = s^2, out_j

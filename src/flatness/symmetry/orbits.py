@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import torch
 
+from flatness._internal import rules
 from flatness._internal.arguments import NotFinite, integer_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import above, at_least, between, both, inputs, shape, whole
 from flatness.networks.two_layer import TwoLayer, trace_parts
 
 
-@checked(p=at_least(1))
+@checked(p=rules.at_least(1))
 def kappa(p: int) -> float:
     """(p + 1) p^{-p/(p+1)}: min over t > 0 of t^p + 1/t.
 
@@ -29,7 +29,7 @@ def kappa(p: int) -> float:
     return (p + 1) * p ** (-p / (p + 1))
 
 
-@checked(c=both(shape("m", "M m"), above(0)))
+@checked(c=rules.both(rules.shape("m", "M m"), rules.above(0)))
 def rescale(net: TwoLayer, c: torch.Tensor) -> TwoLayer:
     """(a_j, w_j) -> (c_j^-p a_j, c_j w_j), c (m,) or (M, m), all > 0."""
     if not torch.isfinite(c).all():  # also inside `balanced`, whose scales can overflow
@@ -38,7 +38,7 @@ def rescale(net: TwoLayer, c: torch.Tensor) -> TwoLayer:
     return TwoLayer(net.a * c**-net.activation.degree, net.W * c[:, :, None], net.activation)
 
 
-@checked(order=whole)
+@checked(order=rules.whole)
 def permute(net: TwoLayer, order: torch.Tensor) -> TwoLayer:
     """Neurons in the given order, a permutation (m,) of 0..m-1."""
     if sorted(order.tolist()) != list(range(net.width)):
@@ -46,7 +46,7 @@ def permute(net: TwoLayer, order: torch.Tensor) -> TwoLayer:
     return TwoLayer(net.a[:, order], net.W[:, order], net.activation)
 
 
-@checked()
+@checked(copies=rules.any_dtype)
 def split(net: TwoLayer, copies: int | torch.Tensor) -> TwoLayer:
     """Replace neuron (a_j, w_j) by `copies` (an integer, or one per neuron, shape (m,)) neurons
     (a_j / copies_j, w_j).  f is unchanged; for p = 1 so is F*; for p > 1 the share of neuron j in
@@ -68,12 +68,10 @@ def split(net: TwoLayer, copies: int | torch.Tensor) -> TwoLayer:
 def _values(name: str, tensor: int | torch.Tensor):
     if not isinstance(tensor, torch.Tensor):
         return tensor
-    if tensor.device.type == "meta":
-        raise ValueError(f"{name}: expected values, got a tensor on the meta device")
     return tensor.cpu().numpy()
 
 
-@checked(x=shape("n d", "M n d"), width=at_least(1))
+@checked(x=rules.shape("n d", "M n d"), width=rules.at_least(1))
 def split_to_width(net: TwoLayer, x: torch.Tensor, width: int) -> TwoLayer:
     """The split of width `width` with the smallest F* on x: equal shares per neuron, copies handed
     out one by one to the neuron that gains most (optimal, as k^{-(p-1)/(p+1)} is convex in k)."""
@@ -103,7 +101,7 @@ def split_to_width(net: TwoLayer, x: torch.Tensor, width: int) -> TwoLayer:
     return TwoLayer(a, W, net.activation)
 
 
-@checked(tolerance=between(0, 2))
+@checked(tolerance=rules.between(0, 2))
 def merge(net: TwoLayer, tolerance: float = 1e-10) -> TwoLayer:
     """Merge neurons whose weights lie on one ray (cosine >= 1 - tolerance): the first keeps its w
     and takes sum_k a_k (|w_k| / |w|)^p; the others become zero neurons.  Inverse of splitting: f is
@@ -126,7 +124,7 @@ def merge(net: TwoLayer, tolerance: float = 1e-10) -> TwoLayer:
     return TwoLayer(a, torch.where(first[:, :, None], net.W, 0), net.activation)
 
 
-@checked(x=inputs)
+@checked(x=rules.inputs)
 def orbit_terms(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     """kappa_p A_j^{1/(p+1)} B_j^{p/(p+1)}, shape (M, m): the share of each neuron in F*."""
     A, B = trace_parts(net, x)
@@ -134,7 +132,7 @@ def orbit_terms(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     return kappa(p) * A ** (1 / (p + 1)) * B ** (p / (p + 1))
 
 
-@checked(x=inputs)
+@checked(x=rules.inputs)
 def orbit_minimum(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     """F*(theta), shape (M,): the infimum of `trace` over rescalings (and permutations) of the
     network.
@@ -148,7 +146,7 @@ def orbit_minimum(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     return orbit_terms(net, x).sum(-1)
 
 
-@checked(x=inputs)
+@checked(x=rules.inputs)
 def balancing_scales(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     """c_j = (B_j / (p A_j))^{1/(2(p+1))}, shape (M, m); 1 where A_j B_j = 0 (the infimum over such
     a neuron's orbit is 0 and not attained).
@@ -160,9 +158,11 @@ def balancing_scales(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     return ratio ** (1 / (2 * (p + 1)))
 
 
-@checked(x=inputs)
+@checked(x=rules.inputs)
 def balanced(net: TwoLayer, x: torch.Tensor) -> TwoLayer:
     """The representative of the orbit at which the trace is smallest.  Neurons with A_j B_j = 0 do
-    nothing on the sample or carry no weight: they are kept as they are.
+    nothing on the sample or carry no weight: they are kept as they are. One network on several
+    data sets has a representative for each.
     """
-    return rescale(net, balancing_scales(net, x))
+    scales = balancing_scales(net, x)
+    return rescale(net if net.count == len(scales) else net[[0] * len(scales)], scales)

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from flatness._internal import rules
 from flatness._internal.arguments import KindError, integer_array, number
 from flatness._internal.checks import checked
-from flatness._internal.rules import above, any_dtype
 from flatness.curvature.trace import BlockTrace
 from flatness.networks.mlp import MLPEnsemble
 
@@ -76,13 +76,13 @@ def rescale_layer(networks: MLPEnsemble, layer: int, factor: float | Tensor) -> 
     return rescale_neurons(networks, [factor if other == layer else 1.0 for other in range(hidden)])
 
 
-@checked(beta=above(0))
+@checked(beta=rules.above(0))
 def t_beta(networks: MLPEnsemble, beta: float) -> MLPEnsemble:
     """T_beta of Paper B: (W_1, b_1) times beta, W_2 divided by beta."""
     return rescale_layer(networks, 0, beta)
 
 
-@checked(gamma=above(0))
+@checked(gamma=rules.above(0))
 def t_gamma(networks: MLPEnsemble, gamma: float) -> MLPEnsemble:
     """T_gamma of Paper B: (W_2, b_2) times gamma, W_3 divided by gamma."""
     return rescale_layer(networks, 1, gamma)
@@ -117,7 +117,6 @@ def rescaled_trace(trace: BlockTrace, factors: Sequence[float | Tensor]) -> Bloc
         if (
             not factor.dtype.is_floating_point
             and factor.dtype != torch.int64
-            or factor.device.type == "meta"
             or not (factor.isfinite() & (factor > 0)).all()
             or factor.shape not in {torch.Size(()), *count}
         ):
@@ -132,7 +131,7 @@ def rescaled_trace(trace: BlockTrace, factors: Sequence[float | Tensor]) -> Bloc
     return BlockTrace(blocks)
 
 
-@checked()
+@checked(order=rules.any_dtype)
 def permute_neurons(
     networks: MLPEnsemble, layer: int, order: Sequence[int] | Tensor
 ) -> MLPEnsemble:
@@ -141,8 +140,6 @@ def permute_neurons(
         raise ValueError(
             f"layer: expected a hidden layer, 0 to {len(networks.weights) - 2}, got {layer}"
         )
-    if isinstance(order, Tensor) and order.device.type == "meta":
-        raise ValueError("order: expected values, got a tensor on the meta device")
     order = integer_array("order", order.cpu().numpy() if isinstance(order, Tensor) else order)
     order = torch.as_tensor(order, device=networks.device)
     if order.ndim != 1:
@@ -160,7 +157,7 @@ def permute_neurons(
     return MLPEnsemble(weights, biases)
 
 
-@checked(weight=any_dtype, bias=any_dtype)
+@checked(weight=rules.any_dtype, bias=rules.any_dtype)
 def add_unread_units(
     networks: MLPEnsemble, weight: Tensor, bias: Tensor | None = None
 ) -> MLPEnsemble:

@@ -18,9 +18,9 @@ from math import comb, prod
 
 import numpy as np
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer, integer_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least
 from flatness.weakness.languages import length, subset_sum
 
 MAX_UNSEEN = 22
@@ -46,20 +46,20 @@ def _law(name: str, probabilities: Sequence) -> SizeLaw:
     return law
 
 
-@checked(u=at_least(0))
+@checked(u=rules.at_least(0))
 def uniform_sizes(u: int) -> SizeLaw:
     """S uniform over all ``2**u`` subsets: ``p_k = C(u, k) / 2**u``."""
     return bernoulli_sizes(u, Fraction(1, 2))
 
 
-@checked(u=at_least(0))
-def bernoulli_sizes(u: int, q: Fraction | str) -> SizeLaw:
+@checked(u=rules.at_least(0))
+def bernoulli_sizes(u: int, q: Fraction | float | str) -> SizeLaw:
     """Each element demanded independently with the same probability ``q``."""
     q = _probability("q", q)
     return size_law([comb(u, k) * q**k * (1 - q) ** (u - k) for k in range(u + 1)])
 
 
-@checked(u=at_least(0))
+@checked(u=rules.at_least(0))
 def fixed_size(u: int, k: int) -> SizeLaw:
     """Exactly ``k`` demands, uniformly among the subsets of that size."""
     if not 0 <= k <= u:
@@ -80,7 +80,7 @@ def mixture(weights: Sequence, laws: Sequence[SizeLaw]) -> SizeLaw:
 
 
 @checked()
-def survival(law: SizeLaw, b: int) -> Fraction:
+def survival(law: Sequence[Fraction], b: int) -> Fraction:
     """P(S contained in B) for ``|B| = b`` under a size law: ``sum_k p_k C(b, k) / C(u, k)``.
 
     For uniform demands this is ``2**b / 2**u``.
@@ -96,7 +96,7 @@ def survival(law: SizeLaw, b: int) -> Fraction:
 
 
 @checked()
-def separates(law: SizeLaw, b: int) -> bool:
+def separates(law: Sequence[Fraction], b: int) -> bool:
     """Whether survival at ``b`` is strictly above survival at all smaller sizes: ``P(1 <= |S| <= b)
     > 0``.
     """

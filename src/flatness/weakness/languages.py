@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flatness._internal import rules
 from flatness._internal.arguments import KindError, integer, integer_array, real_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import any_dtype, at_least, between
 
 MAX_STATES = 64
 MAX_PROGRAMS = 24
@@ -79,7 +79,7 @@ def _mask(lang: Language, mask: int) -> int:
     return integer("mask", mask, 0, len(lang.member) - 1)
 
 
-@checked(n_states=at_least(1))
+@checked(n_states=rules.at_least(1))
 def vocabulary(programs: Mapping[str, Iterable[int]], n_states: int) -> Vocabulary:
     """The vocabulary whose programs are given as name -> states.
 
@@ -98,7 +98,7 @@ def vocabulary(programs: Mapping[str, Iterable[int]], n_states: int) -> Vocabula
     return Vocabulary(n_states, tuple(masks), tuple(programs))
 
 
-@checked(n_states=_states, n_programs=_programs, density=between(0, 1))
+@checked(n_states=_states, n_programs=_programs, density=rules.between(0, 1))
 def random_vocabulary(
     generator: np.random.Generator, n_states: int, n_programs: int, density: float = 0.5
 ) -> Vocabulary:
@@ -127,7 +127,7 @@ def relabel_states(v: Vocabulary, order: Iterable[int]) -> Vocabulary:
     return Vocabulary(v.n_states, programs, v.names)
 
 
-@checked(values=any_dtype)
+@checked(values=rules.any_dtype)
 def superset_sum(values: np.ndarray) -> np.ndarray:
     """``out[x] = sum of values[y] over all y containing x`` for an array of shape ``(2**m,)`` (zeta
     transform).
@@ -144,7 +144,7 @@ def superset_sum(values: np.ndarray) -> np.ndarray:
     return out
 
 
-@checked(values=any_dtype)
+@checked(values=rules.any_dtype)
 def subset_sum(values: np.ndarray) -> np.ndarray:
     """``out[x] = sum of values[y] over all y contained in x`` for an array of shape ``(2**m,)``.
 
@@ -297,7 +297,7 @@ def extension(lang: Language, statements: Iterable) -> np.ndarray:
     return (subset_sum(statement_set(lang, statements).astype(np.int64)) > 0) & lang.member
 
 
-@checked(overflow=False, measure=any_dtype)
+@checked(overflow=False, measure=rules.any_dtype)
 def weakness(lang: Language, measure: np.ndarray | None = None) -> np.ndarray:
     """w(x) = |Ext(x)| for every set of programs x, shape ``(2**m,)``, int64; 0 outside the
     language.

@@ -16,9 +16,9 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.stats import binomtest
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer_array, real_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import above, at_least, both, inside
 
 
 def buffer_set(intervals: Sequence) -> np.ndarray:
@@ -90,7 +90,7 @@ def intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack([low[keep], high[keep]], axis=-1)
 
 
-@checked(teeth=at_least(1))
+@checked(teeth=rules.at_least(1))
 def comb_buffer(teeth: int, total: float) -> np.ndarray:
     """``teeth`` equally spaced intervals of joint measure ``total``, the first starting at 0."""
     if teeth < 1 or not 0 < total <= 1:
@@ -130,13 +130,13 @@ def mixed_points(name: str, draw_counts: Callable, generating_function: Callable
     return DemandModel(name, True, sample, lambda b: float(generating_function(measure(b))))
 
 
-@checked(k=above(0))
+@checked(k=rules.above(0))
 def uniform_points(k: int) -> DemandModel:
     """Exactly k uniform points: survival ``measure**k``."""
     return mixed_points(f"{k} uniform points", lambda n, g: np.full(n, k), lambda t: t**k)
 
 
-@checked(rate=both(above(0), _countable))
+@checked(rate=rules.both(rules.above(0), _countable))
 def poisson_points(rate: float) -> DemandModel:
     """A Poisson number of uniform points: survival ``exp(-rate * (1 - measure))``."""
     return mixed_points(
@@ -146,7 +146,7 @@ def poisson_points(rate: float) -> DemandModel:
     )
 
 
-@checked(shape=above(0), mean=both(above(0), _countable))
+@checked(shape=rules.above(0), mean=rules.both(rules.above(0), _countable))
 def gamma_poisson_points(shape: float, mean: float) -> DemandModel:
     """A Poisson number whose rate is Gamma(shape) with the given mean: survival ``(1 + mean (1 - t)
     / shape)**-shape``.
@@ -189,7 +189,7 @@ def mixture_of_counts(counts: Sequence[int], weights: Sequence[float]) -> Demand
     )
 
 
-@checked(k=above(0), power=above(0))
+@checked(k=rules.above(0), power=rules.above(0))
 def tilted_points(k: int, power: float) -> DemandModel:
     """k independent points with density ``power * x**(power - 1)``: not exchangeable unless
     ``power`` is 1.
@@ -235,7 +235,7 @@ def _shift(buffer: np.ndarray, by: float) -> np.ndarray:
     return np.array(pieces, dtype=np.float64).reshape(-1, 2)
 
 
-@checked(largest=at_least(0))
+@checked(largest=rules.at_least(0))
 def least_survival(t: float, mean: float, largest: int = 40) -> tuple[float, np.ndarray]:
     """The least E[t**K] over laws of K on 0..``largest`` with E[K] at most ``mean``, and a law
     attaining it.
@@ -274,7 +274,7 @@ class Estimate:
         return self.hits / self.n
 
 
-@checked(hits=at_least(0), n=at_least(1), level=inside(0, 1))
+@checked(hits=rules.at_least(0), n=rules.at_least(1), level=rules.inside(0, 1))
 def interval(hits: int, n: int, level: float = 0.95) -> Estimate:
     """A proportion with its Clopper-Pearson interval: coverage at least ``level`` whatever the
     probability.
@@ -288,7 +288,7 @@ def interval(hits: int, n: int, level: float = 0.95) -> Estimate:
     return Estimate(hits, n, float(ci.low), float(ci.high), level)
 
 
-@checked(buffer=_buffer, n=above(0), level=inside(0, 1))
+@checked(buffer=_buffer, n=rules.above(0), level=rules.inside(0, 1))
 def estimate_survival(
     model: DemandModel,
     buffer: np.ndarray,

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import a, at_least, between
 from flatness.weakness.languages import (
     Vocabulary,
     language,
@@ -47,11 +47,11 @@ def _policies(name: str, policies: np.ndarray, sizes: dict) -> None:
 
 
 def _task(name: str, t: Task, sizes: dict) -> None:
-    a(Task)(name, t, sizes)
+    rules.instance(Task)(name, t, sizes)
     sizes["statements"] = (len(t.language.member), name)
 
 
-@checked(t=a(Task))
+@checked(t=rules.instance(Task))
 def weakest(t: Task) -> np.ndarray:
     """The correct policies with the largest buffer, that is of largest weakness (increasing
     bitmasks).
@@ -61,7 +61,7 @@ def weakest(t: Task) -> np.ndarray:
     return policies[sizes == sizes.max(initial=0)]
 
 
-@checked(t=a(Task), costs=None)
+@checked(t=rules.instance(Task), costs=None)
 def shortest(t: Task, costs: Sequence[int] | None = None) -> np.ndarray:
     """The correct policies of least description length: fewest programs, or least total of
     ``costs``.
@@ -71,13 +71,18 @@ def shortest(t: Task, costs: Sequence[int] | None = None) -> np.ndarray:
     return policies[lengths == lengths.min(initial=np.iinfo(np.int64).max)]
 
 
-@checked(t=a(Task), costs=None)
+@checked(t=rules.instance(Task), costs=None)
 def disagree(t: Task, costs: Sequence[int] | None = None) -> bool:
     """Whether no shortest correct policy is a weakest one."""
     return not np.isin(weakest(t), shortest(t, costs)).any()
 
 
-@checked(n_states=at_least(1), n_programs=at_least(0), density=between(0, 1), n_inputs=at_least(0))
+@checked(
+    n_states=rules.at_least(1),
+    n_programs=rules.at_least(0),
+    density=rules.between(0, 1),
+    n_inputs=rules.at_least(0),
+)
 def random_task(
     generator: np.random.Generator, n_states: int, n_programs: int, density: float, n_inputs: int
 ) -> Task:
@@ -100,7 +105,12 @@ def random_task(
     )
 
 
-@checked(n_states=at_least(1), n_features=at_least(0), density=between(0, 1), n_inputs=at_least(1))
+@checked(
+    n_states=rules.at_least(1),
+    n_features=rules.at_least(0),
+    density=rules.between(0, 1),
+    n_inputs=rules.at_least(1),
+)
 def example_task(
     generator: np.random.Generator,
     n_states: int,

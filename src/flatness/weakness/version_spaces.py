@@ -12,9 +12,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer, integer_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import any_dtype, at_least
 from flatness.weakness.languages import Language, Vocabulary
 
 
@@ -43,7 +43,7 @@ def _class(name: str, hypotheses: np.ndarray, sizes: dict) -> None:
         )
 
 
-@checked(hypotheses=_class, classes=at_least(1))
+@checked(hypotheses=_class, classes=rules.at_least(1))
 def point_vocabulary(hypotheses: np.ndarray, classes: int = 2) -> Vocabulary:
     """States are the hypotheses; program ``x * classes + c``, named "x=c", holds where h(x) = c.
 
@@ -66,7 +66,7 @@ def point_vocabulary(hypotheses: np.ndarray, classes: int = 2) -> Vocabulary:
     return Vocabulary(count, tuple(programs), tuple(names))
 
 
-@checked(classes=at_least(1))
+@checked(classes=rules.at_least(1))
 def sample_statement(sample: Mapping[int, int], classes: int = 2) -> int:
     """The labelled points ``{x: c}`` as a statement: a bitmask over :func:`point_vocabulary`."""
     for x, c in sample.items():
@@ -128,7 +128,7 @@ def vc_dimension(hypotheses: np.ndarray) -> int:
     return int(sizes[counts == 1 << sizes].max(initial=-1))
 
 
-@checked(policies=any_dtype)
+@checked(policies=rules.any_dtype)
 def boundaries(policies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Boundary sets of statements (bitmasks): the minimal ones (G, most general) and the maximal
     (S).
@@ -141,7 +141,7 @@ def boundaries(policies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return policies[~below.any(0)], policies[~below.any(1)]
 
 
-@checked(policies=any_dtype)
+@checked(policies=rules.any_dtype)
 def is_convex(policies: np.ndarray, lang: Language) -> bool:
     """Whether every statement between two of the policies (in the order of inclusion) is one of
     them.
