@@ -380,8 +380,8 @@ def test_an_empty_training_policy_is_an_error_with_a_refutation():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"features": [[np.nan], [1.0]]}, ValueError, r"features must be finite.*\(0, 0\)"),
-        ({"probes": [[np.inf]]}, ValueError, "probes must be finite"),
+        ({"features": [[np.nan], [1.0]]}, ValueError, "features: expected finite"),
+        ({"probes": [[np.inf]]}, ValueError, "probes: expected finite"),
         (
             {"features": [0.0, 1.0]},
             ValueError,
@@ -398,7 +398,7 @@ def test_an_empty_training_policy_is_an_error_with_a_refutation():
         ({"labels": [0.0, 1.0]}, TypeError, "labels must be integers"),
         ({"labels": [0, 1, 1]}, ValueError, "labels must have shape"),
         ({"num_classes": 1}, ValueError, "num_classes must be an integer of at least 2"),
-        ({"features": [["a"], ["b"]]}, TypeError, "features must hold real numbers"),
+        ({"features": [["a"], ["b"]]}, TypeError, "features: expected real numbers"),
     ],
 )
 def test_bad_input_is_named(change, error, message):

@@ -231,7 +231,8 @@ def count_labellings(
     probes: ArrayLike,
     num_classes: int,
     *,
-    partial: bool = False, limit: int = 10**6
+    partial: bool = False,
+    limit: int = 10**6,
 ) -> Count:
     """Exact number of consistent labellings of the probe points ``(k, D)``, breadth first.
 

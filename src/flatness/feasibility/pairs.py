@@ -195,7 +195,8 @@ def pair_verdicts_ensemble(
     probes: ArrayLike,
     num_classes: int,
     *,
-    workers: int | None = None, progress: bool = True
+    workers: int | None = None,
+    progress: bool = True,
 ) -> EnsembleVerdicts:
     """:func:`pair_verdicts` of ``M`` networks: ``features (M, n, D)``, ``labels (n,)``, ``probes
     (M, q, D)``.
