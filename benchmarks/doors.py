@@ -29,9 +29,7 @@ def bare(networks: MLPEnsemble, x: Tensor) -> list[Tensor]:
 def main(arguments: list[str] | None = None) -> Report:
     """Print the comparison and return it."""
     networks = MLPEnsemble.from_seeds(WIDTHS, [0])
-    x = torch.randn(
-        N, WIDTHS[0], generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
+    x = torch.randn(N, WIDTHS[0], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     same = all(map(torch.equal, networks.preactivations(x), bare(networks, x)))
     timing, *_ = alternate(
         lambda: [networks.preactivations(x) for _ in range(PASSES)],

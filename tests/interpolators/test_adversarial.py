@@ -73,5 +73,5 @@ def test_bad_input():
     with pytest.raises(InterpolationError, match="cannot fit"):
         adversary(data.x, data.y, data.target, RELU, torch.ones(1), rng(), width=1)
     product = draw("product", 16, 8, [0])
-    with pytest.raises(ValueError, match="single-index"):
+    with pytest.raises(ValueError, match="SingleIndexSum"):
         adversary(product.x, product.y, product.target, RELU, torch.ones(1), rng())

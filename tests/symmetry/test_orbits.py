@@ -175,7 +175,7 @@ def test_merging_stays_on_its_device():
     ("a", "w", "why"),
     [
         (1e120, 1e-120, "c: expected finite scales"),
-        (1e-120, 1e120, r"c: expected a positive number, got tensor\(\[\[0.\]\], .*\)"),
+        (1e-120, 1e120, "a: network parameters must be finite"),
     ],
 )
 def test_scales_beyond_the_floating_point_numbers_are_refused(a, w, why):
@@ -221,7 +221,3 @@ def test_bad_input():
         match=r"^copies: expected an integer, or one for each of 5 neurons, got shape \(2,\)$",
     ):
         split(net, torch.tensor([1, 2]))
-    with pytest.raises(
-        ValueError, match="^copies: expected values, got a tensor on the meta device$"
-    ):
-        split(net, torch.ones(5, dtype=torch.long, device="meta"))

@@ -26,7 +26,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -40,6 +40,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _BEYOND = "the result is beyond the floating-point numbers"
 _SINGULAR = (ZeroDivisionError, torch.linalg.LinAlgError, np.linalg.LinAlgError)
+
+
+class Door(NamedTuple):
+    """An argument that is looked at; ``real``: its numbers must be finite floating-point numbers;
+    ``optional``: None will do; ``callback``: a function of the caller's.
+    """
+
+    name: str
+    kind: Kind
+    rule: Rule
+    real: bool
+    optional: bool
+    callback: bool
 
 
 def checked(overflow: bool = True, **rules: Rule | None) -> Callable[[F], F]:
@@ -67,11 +80,16 @@ def checked(overflow: bool = True, **rules: Rule | None) -> Callable[[F], F]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             given = dict(zip(names, args)) | kwargs
             more = args[len(names) :]
-            if INSIDE.get() or (more and not rest) or len(given) + len(more) < len(args) + len(kwargs):
+            if (
+                INSIDE.get()
+                or (more and not rest)
+                or len(given) + len(more) < len(args) + len(kwargs)
+            ):
                 return function(*args, **kwargs)  # in the last two cases Python says what is wrong
             if rest:
                 given[rest] = more
-            met, raised = Met(), []
+            met = Met()
+            raised: list[BaseException] = []
             for name, kind, rule, real, optional, callback in doors:
                 if name not in given or (optional and given[name] is None):
                     continue
@@ -88,11 +106,11 @@ def checked(overflow: bool = True, **rules: Rule | None) -> Callable[[F], F]:
             except (NotFinite, OverflowError, *_SINGULAR) as error:
                 if error in raised or (isinstance(error, _SINGULAR) and not extreme(given)):
                     raise
-                raise ValueError(f"{_listed(given)}: {_BEYOND} ({error})") from error
+                raise ValueError(f"{_listed(given, doors)}: {_BEYOND} ({error})") from error
             finally:
                 INSIDE.reset(inside)
             if overflow and not all_finite(result) and not _went_in(given, rules):
-                raise ValueError(f"{_listed(given)}: {_BEYOND}")
+                raise ValueError(f"{_listed(given, doors)}: {_BEYOND}")
             return result
 
         return cast(F, wrapper)
@@ -107,15 +125,12 @@ def _places(function: Callable[..., Any]) -> tuple[list[str], str]:
     return names, next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")
 
 
-def _doors(
-    function: Callable[..., Any], rules: dict[str, Rule | None]
-) -> list[tuple[str, Kind, Rule, bool, bool, bool]]:
-    """Name, kind, rule, whether it is of finite numbers, whether None will do, whether it is a
-    function, in the order of the signature."""
+def _doors(function: Callable[..., Any], rules: dict[str, Rule | None]) -> list[Door]:
+    """What is looked at, in the order of the signature."""
     parameters = inspect.signature(function).parameters
     if unknown := set(rules) - set(parameters):
         raise TypeError(f"{function.__qualname__}: no argument {', '.join(sorted(unknown))}")
-    doors = []
+    doors: list[Door] = []
     for name, parameter in parameters.items():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_KEYWORD):
             raise TypeError(f"{function.__qualname__}: {name} cannot be checked by name")
@@ -123,7 +138,7 @@ def _doors(
         if rule is None:
             continue
         if name == "self":
-            doors.append((name, owner, rule, False, False, False))
+            doors.append(Door(name, owner, rule, False, False, False))
             continue
         annotation = parameter.annotation
         try:
@@ -133,7 +148,8 @@ def _doors(
             kind = kind_of(annotation)
             if parameter.kind is parameter.VAR_POSITIONAL:
                 kind = each(kind)
-            doors.append((name, kind, rule, is_real(rule), optional, is_callback(annotation)))
+            callback = is_callback(annotation)
+            doors.append(Door(name, kind, rule, is_real(rule), optional, callback))
         except (TypeError, NameError) as error:
             raise TypeError(f"{function.__qualname__}: {name}: {error}") from None
     return doors
@@ -165,9 +181,12 @@ def _went_in(given: dict[str, Any], rules: dict[str, Rule | None]) -> bool:
     )
 
 
-def _listed(given: dict[str, Any]) -> str:
+def _listed(given: dict[str, Any], doors: list[Door]) -> str:
+    """The arguments that an error may be about."""
     return ", ".join(
-        "networks" if name == "self" else name
-        for name, value in given.items()
-        if not callable(value) and not isinstance(value, bool | str | torch.Generator)
+        "networks" if door.name == "self" else door.name
+        for door in doors
+        if door.name in given
+        and not door.callback
+        and not isinstance(given[door.name], bool | str | torch.Generator)
     )

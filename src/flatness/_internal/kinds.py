@@ -157,6 +157,8 @@ def _classes(annotation: Any) -> tuple[type, ...]:
             raise TypeError(f"no kind of argument: {annotation}") from None
         if asked is object or isinstance(asked, typing.TypeVar) or asked is inspect.Parameter.empty:
             raise TypeError(f"no kind of argument: {annotation}")
+        if asked is collections.abc.Sequence and typing.get_args(member)[0] in (int, float):
+            asked = collections.abc.Iterable  # arrays, tensors and columns of a table as well
         found += _ABSTRACT.get(asked, (asked,))
     return found
 
@@ -176,7 +178,7 @@ def _instance(classes: tuple[type, ...], annotation: Any) -> Kind:
     return kind
 
 
-def _entries(container: type, classes: tuple[type, ...], annotation: Any) -> Kind:
+def _entries(container: type[Iterable[Any]], classes: tuple[type, ...], annotation: Any) -> Kind:
     wanted = _said(typing.get_args(annotation)[0])
 
     def kind(name: str, value: Any, met: Met, real: bool) -> None:

@@ -7,7 +7,6 @@ network is an ensemble with M = 1.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from flatness._internal import rules
 from flatness._internal.arguments import KindError, integer, network_index
 from flatness._internal.checks import checked
+from flatness._internal.finiteness import is_finite
 from flatness._internal.kinds import register
 
 
@@ -193,7 +193,7 @@ class MLPEnsemble:
             if self.biases is not None:
                 hidden = hidden + self.biases[layer][:, None]
             # what is not finite in an input shows in the first layer, all of whose units it enters
-            if not layer and not math.isfinite(hidden.sum().item()):
+            if not layer and not is_finite(hidden):
                 _fitting(self, x)
             result.append(hidden)
             hidden = hidden.relu()

@@ -7,7 +7,6 @@ M networks of one width are one pair of tensors.  Setting of Part I (chapters a2
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,11 +77,13 @@ class TwoLayer:
 
     def preactivations(self, x: torch.Tensor) -> torch.Tensor:
         """<w_j, x_i>, shape (M, n, m), for x (n, d) shared or (M, n, d) per network."""
-        usual = isinstance(x, torch.Tensor) and x.dtype == self.a.dtype and x.device == self.a.device
+        usual = (
+            isinstance(x, torch.Tensor) and x.dtype == self.a.dtype and x.device == self.a.device
+        )
         if not usual or x.ndim != 2 or x.shape[1] != self.dim or not len(x):
             _fitting(self, x)
         z = (x[None] if x.ndim == 2 else x) @ self.W.mT
-        if not self.width or not math.isfinite(z.sum().item()):  # an entry of x enters all neurons
+        if not self.width or not is_finite(z):  # an entry of x enters all neurons
             _fitting(self, x)
         return z
 

@@ -11,6 +11,7 @@ MLPs is in Part III.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from flatness._internal import rules
@@ -46,15 +47,13 @@ def permute(net: TwoLayer, order: torch.Tensor) -> TwoLayer:
     return TwoLayer(net.a[:, order], net.W[:, order], net.activation)
 
 
-@checked(copies=rules.any_dtype)
+@checked(copies=None)
 def split(net: TwoLayer, copies: int | torch.Tensor) -> TwoLayer:
     """Replace neuron (a_j, w_j) by `copies` (an integer, or one per neuron, shape (m,)) neurons
     (a_j / copies_j, w_j).  f is unchanged; for p = 1 so is F*; for p > 1 the share of neuron j in
     F* falls by copies_j^{-(p-1)/(p+1)}.
     """
-    copies = torch.as_tensor(
-        integer_array("copies", _values("copies", copies), 1), device=net.a.device
-    )
+    copies = torch.as_tensor(integer_array("copies", _values(copies), 1), device=net.a.device)
     if copies.shape not in ((), (net.width,)):
         raise ValueError(
             f"copies: expected an integer, or one for each of {net.width} neurons, got shape "
@@ -65,7 +64,7 @@ def split(net: TwoLayer, copies: int | torch.Tensor) -> TwoLayer:
     return TwoLayer((net.a / copies)[:, index], net.W[:, index], net.activation)
 
 
-def _values(name: str, tensor: int | torch.Tensor):
+def _values(tensor: int | torch.Tensor) -> int | np.ndarray:
     if not isinstance(tensor, torch.Tensor):
         return tensor
     return tensor.cpu().numpy()

@@ -131,7 +131,7 @@ def rescaled_trace(trace: BlockTrace, factors: Sequence[float | Tensor]) -> Bloc
     return BlockTrace(blocks)
 
 
-@checked(order=rules.any_dtype)
+@checked(order=None)
 def permute_neurons(
     networks: MLPEnsemble, layer: int, order: Sequence[int] | Tensor
 ) -> MLPEnsemble:
