@@ -1,26 +1,27 @@
 """The runner: interrupted, resumed, in parallel, on a cluster, and when the disk says no."""
 
 import errno
-import gc
 import hashlib
 import json
 import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
-from multiprocessing import active_children, get_context
+from multiprocessing import get_context
 
 import coin_experiment
 import pytest
 from coin_experiment import CoinConfig
+from process_groups import wait_for_the_end_of_all, workers_of
 
 from flat_or_weak import records
 from flat_or_weak.engine import checkpoints, registry, runner
 from flat_or_weak.engine.checkpoints import CheckpointError, Checkpoints
 from flat_or_weak.engine.scheduling import completed, run_units
-from flatness._internal.processes import WorkerDied
 
 COIN = registry.Experiment(
     "coins", coin_experiment, {"quick": CoinConfig(units=3), "paper": CoinConfig()}
@@ -85,9 +86,10 @@ def test_ten_kills_at_random_moments_change_nothing(tmp_path, monkeypatch):
     assert (
         not (tmp_path / "killed" / "coin.json").exists() and len(list(units.glob("0*.json"))) >= 10
     )
-    assert results(run(tmp_path / "killed", resume=True, workers=2)) == whole
+    assert results(run(tmp_path / "killed", resume=True)) == whole
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_record(tmp_path, uninterrupted):
     assert results(run(tmp_path, workers=2)) == uninterrupted
 
@@ -274,51 +276,63 @@ def test_a_device_without_values_is_refused_before_anything_is_created(tmp_path,
     assert not (tmp_path / "new").exists()
 
 
-# ---- processes
+# ---- endings, with real signals: slow because three processes load PyTorch for each
 
 
-def _die_once(path):
-    if not os.path.exists(path):
-        open(path, "w").close()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 5
+def start_of_two_workers(folder):
+    """The command, in a session of its own, once it has kept three units."""
+    program = (
+        "import sys, coin_experiment; from flat_or_weak.engine import registry, runner;"
+        "registry.EXPERIMENTS['coin'] = registry.Experiment('', coin_experiment, "
+        "{'paper': coin_experiment.CoinConfig(units=40, seconds=.1)});"
+        "sys.exit(runner.main_run(['coin', '--workers', '2', *sys.argv[1:]]))"
+    )
+    paths = [os.path.dirname(coin_experiment.__file__), os.environ.get("PYTHONPATH", "")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "--folder", str(folder), "--resume", "--device", "cpu"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and len(kept(folder)) < 3:
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()
+    return process
 
 
-def test_a_worker_that_dies_is_replaced(tmp_path):
-    jobs = {0: (_die_once, (str(tmp_path / "died"),)), 1: (abs, (-2,)), 2: (abs, (-3,))}
-    found = {number: result for number, result, _ in completed(jobs, workers=2)}
-    assert found == {0: 5, 1: 2, 2: 3}
+def kept(folder):
+    return list((folder / ".unfinished" / "coin").glob("0*.json"))
 
 
-def test_a_job_whose_workers_always_die_is_an_error():
-    jobs = {0: (os._exit, (9,)), 1: (abs, (-2,))}
-    with pytest.raises(WorkerDied, match="job 0: its process ended 3 times .* exit code 9"):
-        list(completed(jobs, workers=2))
-    assert not active_children()
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"])
+@pytest.mark.parametrize("to_all", [False, True])
+def test_every_ending_leaves_no_process_and_can_be_continued(tmp_path, name, to_all, monkeypatch):
+    process, number = start_of_two_workers(tmp_path), getattr(signal, name)
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert wait_for_the_end_of_all(process.pid)
+    assert process.returncode == (-9 if name == "SIGKILL" else 128 + number)
+    if name != "SIGKILL":
+        assert f"ended by {name}" in errors and "continue with --resume" in errors
+        assert "Traceback" not in errors
+    whole = replace(COIN, scales={"paper": CoinConfig(units=40, seconds=0.1)})
+    monkeypatch.setitem(registry.EXPERIMENTS, "coin", whole)
+    assert results(run(tmp_path, resume=True)) == results(run(tmp_path / "whole"))
 
 
-class Unsendable(Exception):
-    def __init__(self, one, two):
-        super().__init__(one + two)
-
-
-def _unsendable():
-    raise Unsendable(1, 2)
-
-
-def test_an_iteration_that_is_left_leaves_no_process():
-    jobs = {number: (time.sleep, (30 * (number > 0),)) for number in range(3)}
-    for _ in completed(jobs, workers=2):
-        break
-    gc.collect()
-    assert not active_children()
+@pytest.mark.slow
+def test_two_processes_give_the_same_record_although_one_is_killed(tmp_path):
+    process = start_of_two_workers(tmp_path)
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 0 and "recorded in" in said, errors
+    assert len(records.load_record("coin", folder=tmp_path).table) == 200
+    assert wait_for_the_end_of_all(process.pid)
 
 
 def test_an_error_in_a_unit_is_raised():
-    with pytest.raises(TypeError):
-        list(completed({0: (abs, ("x",)), 1: (abs, (1,))}, workers=2))
-    with pytest.raises(RuntimeError, match="Unsendable: 3"):
-        list(completed({0: (_unsendable, ()), 1: (abs, (1,))}, workers=2))
-    assert not active_children()
     with pytest.raises(ValueError, match="workers: expected a positive integer, got 0"):
         list(completed({}, workers=0))

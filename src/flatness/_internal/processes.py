@@ -17,8 +17,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from flatness._internal.arguments import integer
-
 Job = tuple[Callable[..., Any], tuple]
 PATIENCE = 3
 
@@ -48,6 +46,8 @@ def map_processes(
     >>> map_processes(abs, [-1, 2], workers=1, progress=False, label="")
     [1, 2]
     """
+    from flatness._internal.arguments import integer  # here: a worker need not load PyTorch for it
+
     if workers is not None and integer("workers", workers) < 1:
         raise ValueError(f"workers must be a positive integer or None, got {workers}")
     workers = min(workers or usable_cores(), len(jobs))
