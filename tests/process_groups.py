@@ -1,6 +1,4 @@
-"""For the tests of endings: which processes of a group are left, and jobs light enough to be sent to
-many of them.
-"""
+"""For the tests of endings: which processes of a group are left, and jobs that load little."""
 
 import os
 import signal
@@ -20,12 +18,16 @@ def _processes():
 def alive(group):
     """Numbers of the processes of a group that still run; those that have ended and were not waited
     for do not count."""
-    return [pid for pid, its_group, state, _ in _processes() if its_group == group and state[0] != "Z"]
+    return [
+        pid for pid, its_group, state, _ in _processes() if its_group == group and state[0] != "Z"
+    ]
 
 
 def workers_of(group):
     """Those of them that do the jobs."""
-    return [pid for pid, its, _, command in _processes() if its == group and "spawn_main" in command]
+    return [
+        pid for pid, its, _, command in _processes() if its == group and "spawn_main" in command
+    ]
 
 
 def wait_for_the_end_of_all(group, seconds=20):

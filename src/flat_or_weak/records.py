@@ -67,8 +67,14 @@ def provenance(
 
 def plain_config(config: Any) -> dict[str, Any]:
     """A configuration (frozen dataclass or dict) as plain JSON values, tuples turned into lists."""
-    values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)
-    return json.loads(json.dumps(values, sort_keys=True))
+    return plain(dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config))
+
+
+def plain(values: Any) -> Any:
+    """Values as they come back from a record: tuples turned into lists, NumPy's scalars into
+    Python's.
+    """
+    return json.loads(_text(values))
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -153,7 +159,7 @@ def _text(value: Any) -> str:
 
 
 def table_text(table: pd.DataFrame) -> str:
-    """A table as JSON: each column a list. ``read_table`` gives the same values back, bit for bit."""
+    """A table as JSON, each column a list; ``read_table`` gives the same values back, bit for bit."""
     return _text({str(column): table[column].tolist() for column in table.columns})
 
 

@@ -1,4 +1,4 @@
-"""The pool: a worker that dies, an error, a signal, a parent that is gone. Its jobs load no PyTorch."""
+"""The pool: a worker that dies, an error, a signal, a parent that is gone; without PyTorch."""
 
 import os
 import signal

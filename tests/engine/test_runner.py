@@ -233,7 +233,7 @@ def test_units_that_are_not_this_runs_are_refused(tmp_path, monkeypatch, damage,
 
 
 def test_a_second_run_of_the_same_experiment_is_refused(tmp_path, monkeypatch):
-    """It once made a record of 95 of 200 rows out of the units of the first, and said "recorded"."""
+    """It once made a record of 95 of 200 rows out of the units of the first."""
     compute, seen = coin_experiment.compute, []
 
     def meanwhile(config, device, dtype, *, number):

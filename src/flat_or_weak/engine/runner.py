@@ -2,8 +2,9 @@
 
 An experiment is a module (or an object) with
 
-    units(config) -> list[dict]                        its independent pieces, cheap ones first: keyword arguments of compute
-    compute(config, device, dtype, **unit) -> table    the rows of one unit, the same wherever it runs
+    units(config) -> list[dict]                        its independent pieces, cheap ones first:
+                                                       keyword arguments of compute
+    compute(config, device, dtype, **unit) -> table    the rows of one unit, wherever it runs
     finish(config, table) -> table                     optional: what needs the rows of all units
     summarise(config, table) -> dict                   the derived numbers, with their intervals
     data_hashes(config) -> dict                        SHA-256 of the data
@@ -147,7 +148,7 @@ def main_list(arguments: list[str] | None = None) -> int:
 
 
 def main_show(arguments: list[str] | None = None) -> int:
-    """``python -m flat_or_weak show NAME``: configuration, provenance and summary of a recorded result."""
+    """``python -m flat_or_weak show NAME``: configuration, provenance and summary of a record."""
     parser = argparse.ArgumentParser(
         prog="python -m flat_or_weak show", description=main_show.__doc__
     )
