@@ -159,7 +159,7 @@ def _text(value: Any) -> str:
 
 
 def table_text(table: pd.DataFrame) -> str:
-    """A table as JSON, each column a list; ``read_table`` gives the same values back, bit for bit."""
+    """A table as JSON, each column a list; `read_table` gives the same values back, bit for bit."""
     return _text({str(column): table[column].tolist() for column in table.columns})
 
 

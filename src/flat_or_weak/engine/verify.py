@@ -170,7 +170,7 @@ def compare(
             "rows",
             np.inf,
             False,
-            f"no column names the rows; expected one of {', '.join(KEYS)}, or of the units' arguments",
+            f"no column names the rows; expected one of {', '.join(KEYS)}, or a unit's arguments",
         )
     merged = again[common].merge(
         recorded[common], on=keys, suffixes=("", " recorded"), how="left", indicator=True
