@@ -2,6 +2,7 @@
 on two processes.
 """
 
+import base64
 import os
 import shutil
 import subprocess
@@ -51,6 +52,41 @@ ORDER = [
     silent("z = -1\nassert z > -2\npositive(z)"),
 ]
 
+SHOW = """import io
+import matplotlib.image, numpy as np
+from IPython.display import Image, display
+def png(grey):
+    file = io.BytesIO()
+    matplotlib.image.imsave(file, np.full((40, 60, 3), grey), format="png")
+    return file.getvalue()
+def show(grey):
+    display(Image(png(grey)))"""
+
+
+def pictured(source, *greys):
+    """A cell whose page shows squares of these greys."""
+    namespace = {}
+    exec(SHOW, namespace)
+    plain = {"text/plain": "<IPython.core.display.Image object>"}
+    outputs = [
+        new_output(
+            "display_data",
+            plain | {"image/png": base64.b64encode(namespace["png"](grey)).decode()},
+        )
+        for grey in greys
+    ]
+    return new_code_cell(source, execution_count=1, outputs=outputs)
+
+
+PICTURES = [
+    new_markdown_cell("# Pictures"),
+    silent(SHOW),
+    pictured("show(0.2)", 0.21),  # but for rendering the same
+    pictured("show(0.3)", 0.7),
+    pictured("show(0.4)", 0.4, 0.4),
+    pictured("show(0.5)"),
+]
+
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
@@ -61,6 +97,7 @@ def said(tmp_path_factory):
         ("n1_numbers", NUMBERS),
         ("n2_order", ORDER),
         ("n3_fine", [printed("print(1)", "1\n")]),
+        ("n4_pictures", PICTURES),
     ):
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(
@@ -121,6 +158,15 @@ Order (book/n2_order.md)
     `positive(z)` raised AssertionError:
   Again, this chapter only:  make test CHAPTER=n2_order
 """,
+        """
+Pictures (book/n4_pictures.md)
+  Cell 2, before the first section, 'show(0.3)':
+    picture 1 is another one
+  Cell 3, before the first section, 'show(0.4)':
+    1 picture(s), where the page has 2
+  Cell 4, before the first section, 'show(0.5)':
+    1 picture(s), where the page has 0
+  Again,""",
     ],
 )
 def test_every_failure_is_a_sentence(said, lines):

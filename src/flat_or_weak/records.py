@@ -18,9 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import platformdirs
 import torch
 
-RESULTS = Path(__file__).resolve().parents[2] / "results"
+_HERE = Path(__file__).resolve().parent
+_ABOVE = _HERE.parents[1]
+CHECKOUT = _ABOVE if _HERE.parent.name == "src" and (_ABOVE / "pyproject.toml").is_file() else None
+RESULTS = (CHECKOUT or _HERE) / "results"  # the records that come with the code
 READ: set[str] = set()  # the names of the records that this process has asked for
 _KEYS = ("name", "config", "table", "summary", "provenance")
 
@@ -63,8 +67,14 @@ def provenance(
 
 def plain_config(config: Any) -> dict[str, Any]:
     """A configuration (frozen dataclass or dict) as plain JSON values, tuples turned into lists."""
-    values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)
-    return json.loads(json.dumps(values, sort_keys=True))
+    return plain(dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config))
+
+
+def plain(values: Any) -> Any:
+    """Values as they come back from a record: tuples turned into lists, NumPy's scalars into
+    Python's.
+    """
+    return json.loads(_text(values))
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -85,16 +95,38 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def own_folder() -> Path:
+    """Where new records go: ``$FLATNESS_RESULTS`` if set, else ``results/`` of a checkout, else the
+    platform's folder for a user's data.
+    """
+    if named := os.environ.get("FLATNESS_RESULTS"):
+        return Path(named).expanduser()
+    return RESULTS if CHECKOUT else platformdirs.user_data_path("flatness") / "results"
+
+
+def find(name: str, folder: Path | None = None) -> Path | None:
+    """The file of a record in ``folder``; by default in `own_folder`, else among those that come
+    with the code. None if there is none.
+    """
+    _check_name(name)
+    paths = [Path(place) / f"{name}.json" for place in _places(folder)]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _places(folder: Path | None) -> list[Path]:
+    return [Path(folder)] if folder is not None else [own_folder(), RESULTS]
+
+
 def save_record(
     name: str,
     config: Any,
     table: pd.DataFrame,
     summary: dict[str, Any],
     origin: dict[str, Any],
-    folder: Path = RESULTS,
+    folder: Path | None = None,
 ) -> Path:
     """Write ``<folder>/<name>.json`` atomically and return its path. ``origin`` comes from
-    ``provenance``.
+    ``provenance``; ``folder`` by default is `own_folder`.
     """
     _check_name(name)
     parts = {
@@ -104,7 +136,7 @@ def save_record(
         "summary": _text(summary),
         "provenance": _text(origin),
     }
-    path = Path(folder) / f"{name}.json"
+    path = Path(folder or own_folder()) / f"{name}.json"
     write_atomically(
         path, "{" + ",\n".join(f'"{key}":{text}' for key, text in parts.items()) + "}\n"
     )
@@ -127,7 +159,7 @@ def _text(value: Any) -> str:
 
 
 def table_text(table: pd.DataFrame) -> str:
-    """A table as JSON: each column a list. ``read_table`` gives the same values back, bit for bit."""
+    """A table as JSON, each column a list; `read_table` gives the same values back, bit for bit."""
     return _text({str(column): table[column].tolist() for column in table.columns})
 
 
@@ -143,24 +175,25 @@ def read_table(columns: Any, path: Path) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def load_record(name: str, config: Any | None = None, folder: Path = RESULTS) -> Record:
-    """Read a record; with ``config``, insist that it was made with that configuration.
+def load_record(name: str, config: Any | None = None, folder: Path | None = None) -> Record:
+    """Read the record that `find` finds; with ``config``, insist that it was made with that
+    configuration.
 
     Raises RecordError naming the file if it is missing, is not a record, or differs from ``config``
     (naming the entries).
     """
     _check_name(name)
     READ.add(name)
-    path = Path(folder) / f"{name}.json"
+    path = find(name, folder)
+    if path is None:
+        places = _places(folder)
+        known = sorted({path.stem for place in places for path in place.glob("*.json")})
+        raise RecordError(
+            f"{places[0] / name}.json: no such record (recorded: {', '.join(known) or 'none'})"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in Path(folder).glob("*.json"))) or "none"
-        raise RecordError(f"{path}: no such record (recorded: {known})") from None
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # not UTF-8, not JSON, or a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number too long
         raise RecordError(f"{path}: not a record ({error})") from None
     if not isinstance(content, dict) or any(key not in content for key in _KEYS):
         raise RecordError(f"{path}: not a record (expected the entries {', '.join(_KEYS)})")

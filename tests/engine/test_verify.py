@@ -1,3 +1,5 @@
+import json
+
 import coin_experiment
 import numpy as np
 import pandas as pd
@@ -121,21 +123,127 @@ def test_a_record_that_cannot_be_checked_does_not_stop_the_others(tmp_path, monk
     for name in ("pair_proxy_mnist", "pair_proxy_fashion", "splits"):
         monkeypatch.setitem(registry.EXPERIMENTS, name, coin)
     monkeypatch.setattr(coin_experiment, "compute", _seeded(coin_experiment.compute))
-    monkeypatch.setattr(
-        verify.verify, "__kwdefaults__", verify.verify.__kwdefaults__ | {"folder": tmp_path}
-    )
     for name in ("pair_proxy_mnist", "splits"):
         runner.run_and_record(name, device="cpu", folder=tmp_path, workers=1, progress=False)
     names = ["pair_proxy_mnist", "pair_proxy_fashion", "splits"]
-    assert verify.main([*names, "--device", "cpu"]) == 1
-    lines = capsys.readouterr().out.splitlines()
+    options = ["--device", "cpu", "--folder", str(tmp_path)]
+    assert verify.main([*names, *options]) == 1
+    first, *lines, last = capsys.readouterr().out.splitlines()
+    assert "3 records; the same units again with --seed" in first
     assert [line.split(":")[0].split() for line in lines] == [
         ["agrees", names[0]],
         ["UNKNOWN", names[1]],
         ["agrees", names[2]],
     ]
     assert "no such record (recorded: pair_proxy_mnist, splits)" in lines[1]
-    assert verify.main([names[0], "--device", "cpu"]) == 0
+    assert last == "2 of 3 records agree"
+    assert verify.main([names[0], *options]) == 0
+
+
+def test_without_records_there_is_nothing_to_agree_with(tmp_path, capsys):
+    assert verify.main(["--folder", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert all(f"UNKNOWN  {name}: " in said for name in registry.EXPERIMENTS)
+    assert f"0 of {len(registry.EXPERIMENTS)} records agree" in said
+
+
+# ---- forgeries: each was once said to agree
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    """A record of twelve units of five rows under a name of its own, and how to change it."""
+    coin = registry.Experiment("coins", coin_experiment, {"paper": CoinConfig(seconds=0)})
+    monkeypatch.setitem(registry.EXPERIMENTS, "coin", coin)
+    monkeypatch.setattr(coin_experiment, "compute", _seeded(coin_experiment.compute))
+    path = runner.run_and_record("coin", device="cpu", folder=tmp_path, workers=1, progress=False)
+
+    def change(**parts):
+        content = json.loads(path.read_text())
+        for part, edit in parts.items():
+            edit(content[part])
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+def about(folder, **options):
+    found = verify.verify("coin", device="cpu", folder=folder, **options)
+    return "agrees" if found.agrees else found.about
+
+
+def test_what_needs_all_units_is_named_or_checked(tmp_path, recorded):
+    found = verify.verify("coin", device="cpu", folder=tmp_path)
+    assert found.agrees and found.about.endswith("unchecked, for it needs all units: rank")
+    recorded(table=lambda t: t["rank"].__setitem__(0, 99.0))
+    assert about(tmp_path) == "agrees" and "rank" in about(tmp_path, units=12)
+
+
+def _summary_of_doubled_values(content):
+    content["value"] = [2 * value for value in content["value"]]
+
+
+@pytest.mark.parametrize(
+    "forgery, fault",
+    [
+        ({"summary": lambda s: s.update(mean=0.3)}, "summary.mean is 0.3, its table gives"),
+        ({"summary": lambda s: s.update(other=1)}, "summary is"),
+        ({"summary": lambda s: s.pop("diverged")}, "summary is"),
+        ({"summary": lambda s: s.update(diverged=1.0)}, "summary.diverged is 1.0"),
+        ({"provenance": lambda p: p.update(data={"train": "0" * 64})}, "recorded hashes"),
+        ({"table": lambda t: [c.pop() for c in t.values()]}, "summary.mean"),
+        ({"table": lambda t: t.pop("value")}, "its table has no summary"),
+        ({"table": lambda t: t.pop("positive")}, "columns positive"),
+        ({"table": lambda t: t.update(more=t["seed"])}, "columns more"),
+        ({"table": _summary_of_doubled_values}, "summary.mean"),
+    ],
+)
+def test_a_forgery_is_seen(tmp_path, recorded, forgery, fault):
+    recorded(**forgery)
+    assert fault in about(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "edit, fault",
+    [
+        (lambda t: [c.pop() for c in t.values()], "59 rows, expected 60"),
+        (lambda t: [c.append(c[-1]) for c in t.values()], "61 rows, expected 60"),
+        (lambda t: [c.__setitem__(-1, c[0]) for c in t.values()], "some are there twice"),
+        (_summary_of_doubled_values, "largest deviation 0.5 relative, in value"),
+    ],
+)
+def test_a_forgery_with_a_summary_that_belongs_to_it_is_seen(tmp_path, recorded, edit, fault):
+    recorded(table=edit)
+    table = records.load_record("coin", folder=tmp_path).table
+    recorded(summary=lambda s: s.update(coin_experiment.summarise(None, table)))
+    assert fault in about(tmp_path)
+
+
+def test_another_seed_checks_other_units(tmp_path, recorded):
+    checked = {verify.verify("coin", device="cpu", folder=tmp_path, seed=s).about for s in range(9)}
+    assert len(checked) > 3
+
+
+def test_infinity_is_not_another_infinity_nor_missing():
+    table = pd.DataFrame({"seed": range(3), "value": [np.inf, -np.inf, np.nan]})
+    assert compare("x", table, table).agrees
+    for values in ([np.inf, np.inf, np.nan], [np.inf, -np.inf, np.inf], [np.inf, -np.inf, 1.0]):
+        assert not compare("x", table, table.assign(value=values)).agrees
+        assert not compare("x", table.assign(value=values), table).agrees
+
+
+SLOW = ("region_selection", "region_selection_fresh", "head_to_head")  # 10 s to a minute
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in registry.EXPERIMENTS],
+)
+def test_every_summary_is_that_of_its_table(name):
+    experiment = registry.EXPERIMENTS[name]
+    record = records.load_record(name, experiment.scales["paper"])
+    summary = records.plain(experiment.summarise(experiment.scales["paper"], record.table))
+    assert verify.different(summary, record.summary, "summary") == ""
 
 
 def test_the_arguments_of_a_unit_name_its_rows():

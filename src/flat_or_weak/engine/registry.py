@@ -52,7 +52,8 @@ class Experiment:
 def _pair_proxy(data: str) -> Experiment:
     config = pair_proxy.PairProxyConfig(data=data)
     return Experiment(
-        f"100 networks on 250 {data} images: trace, weight norm, certified pair proxy (Paper B, 5.7-5.8)",
+        f"100 networks on 250 {data} images: trace, weight norm, certified pair proxy "
+        "(Paper B, 5.7-5.8)",
         pair_proxy,
         {"quick": dataclasses.replace(config, networks=10), "paper": config},
     )

@@ -6,10 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
-from multiprocessing import get_context
 from types import ModuleType
 from typing import Any
 
@@ -17,11 +14,8 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
-from flatness._internal.processes import single_threaded
+from flatness._internal.processes import PATIENCE, Job, on_processes
 from flatness.networks.device import default_device, default_dtype
-
-Job = tuple[Callable[..., Any], tuple]
-PATIENCE = 3
 
 
 def timed(function: Callable[..., Any], arguments: tuple) -> tuple[Any, float]:
@@ -46,7 +40,7 @@ def completed(
 
     ``workers`` local processes with one thread each; 1: in this process. ``dask``: address of a
     running Dask scheduler ("tcp://host:8786"), whose workers then do the jobs. A job whose worker
-    dies is given to another, up to three times; an exception that a job raises is raised here.
+    dies is given to another, three times; an exception that a job raises is raised here.
     Raises ValueError for ``workers`` < 1, ImportError if dask is asked for and not installed.
     """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
@@ -57,35 +51,9 @@ def completed(
         for number, job in jobs.items():
             yield number, *timed(*job)
     else:
-        yield from _on_processes(jobs, workers)
-
-
-def _on_processes(jobs: dict[int, Job], workers: int) -> Iterator[tuple[int, Any, float]]:
-    left = dict(jobs)
-    for attempt in range(PATIENCE):
-        try:
-            for number, result, seconds in _one_pool(left, workers):
-                del left[number]
-                yield number, result, seconds
-            return
-        except BrokenProcessPool:
-            if attempt == PATIENCE - 1:
-                raise
-
-
-def _one_pool(jobs: dict[int, Job], workers: int) -> Iterator[tuple[int, Any, float]]:
-    with (
-        single_threaded(),
-        ProcessPoolExecutor(min(workers, len(jobs) or 1), mp_context=get_context("spawn")) as pool,
-    ):
-        running = {pool.submit(timed, *job): number for number, job in jobs.items()}
-        try:
-            while running:
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield running.pop(future), *future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        alone = {number: (timed, job) for number, job in jobs.items()}
+        for number, outcome in on_processes(alone, workers):
+            yield number, *outcome
 
 
 def _on_dask(jobs: dict[int, Job], address: str) -> Iterator[tuple[int, Any, float]]:

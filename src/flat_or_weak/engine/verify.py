@@ -1,14 +1,17 @@
-"""Recorded results, computed again: a sample of the units of every record, compared row by row.
+"""Recorded results, checked: every summary, and a sample of the units of every record, computed
+again and compared row by row.
 
-python -m flat_or_weak verify [NAME ...] [--units 1] [--seed 0]
+python -m flat_or_weak verify [NAME ...] [--units 1] [--seed SEED]
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +20,20 @@ import pandas as pd
 from tqdm import tqdm
 
 from flat_or_weak import records
-from flat_or_weak.engine.registry import EXPERIMENTS
+from flat_or_weak.engine.registry import EXPERIMENTS, Experiment
 from flatness._internal.arguments import integer
 from flatness.networks.device import default_device, default_dtype
 
 EXACT = 1e-6  # relative: float64 on any processor
 ROUNDING = 1e-12  # absolute: a residual of this size is zero
 DERIVED = {"seconds"}  # columns that are no results
-NEGLIGIBLE = (
-    1e-3  # of the largest recorded value: a gap between means of ends of searches that says nothing
-)
+# of the largest recorded value: a gap between means of ends of searches that says nothing
+NEGLIGIBLE = 1e-3
+# columns that name a row, beside the arguments of its unit
 KEYS = (
-    "data",
-    "n",
-    "split",
-    "seed",
-    "regime",
-    "rule",
-    "batch",
-    "lr",
-    "target",
-    "ratio",
-    "kind",
-    "panel",
-    "law",
-    "noise",
-    "d",
-    "cell",
-    "activation",
-)  # columns that name a row, beside the arguments of its unit
+    *("data", "n", "split", "seed", "regime", "rule", "batch", "lr", "target", "ratio", "kind"),
+    *("panel", "law", "noise", "d", "cell", "activation"),
+)
 
 
 @dataclass(frozen=True)
@@ -68,10 +56,10 @@ def verify(
     units: int = 1,
     seed: int = 0,
     device: str | None = None,
-    folder: Path = records.RESULTS,
+    folder: Path | None = None,
 ) -> Comparison:
-    """Compute ``units`` randomly chosen units of a recorded experiment again and compare every
-    common column.
+    """Check a record: its configuration, the hashes of its data, its summary, its columns, how many
+    rows it has, and, computed again, the rows of ``units`` randomly chosen units.
 
     Columns of whole numbers, words and float64 results must agree to a relative 1e-6; absolute
     differences below 1e-12 are rounding. Two kinds of results do not come again on another
@@ -80,8 +68,9 @@ def verify(
     There the mean of a column over the new rows of a setting (all keys but the seed) may differ
     from the recorded mean of that setting by four standard errors of the difference, with the
     standard deviation of the recorded rows; the mean of ends of searches also by a thousandth of
-    the largest recorded value. Raises ValueError for an unknown name and RecordError if nothing is
-    recorded.
+    the largest recorded value. A column that needs the rows of all units is compared if all were
+    chosen, and otherwise named as unchecked. Raises ValueError for an unknown name and RecordError
+    if nothing is recorded.
     """
     if name not in EXPERIMENTS:
         raise ValueError(f"experiment: expected one of {', '.join(EXPERIMENTS)}, got {name!r}")
@@ -90,8 +79,9 @@ def verify(
     experiment = EXPERIMENTS[name]
     config = experiment.scales["paper"]
     record = records.load_record(name, config, folder)
-    chosen = default_device(device)
-    every = experiment.units(config)
+    if fault := _fault(experiment, config, record):
+        return Comparison(name, 0, "", np.inf, False, fault)
+    chosen, every = default_device(device), experiment.units(config)
     picked = np.random.default_rng(seed).permutation(len(every))[:units]
     again = pd.concat(
         [
@@ -100,10 +90,55 @@ def verify(
         ],
         ignore_index=True,
     )
+    finished = experiment.finish(config, again)
+    later = [] if len(picked) == len(every) else sorted(set(finished) - set(again))
+    again = finished.drop(columns=later)
+    size = [len(unit.get("seeds", (0,))) for unit in every]  # rows are proportional to it
+    rows = len(again) * sum(size) / sum(size[i] for i in picked)
+    if (fault := _other_columns(finished, record.table)) or len(record.table) != rows:
+        fault = fault or f"{len(record.table)} rows, expected {rows:g}"
+        return Comparison(name, len(again), "", np.inf, False, fault)
     keys, searched = (*KEYS, *every[0]), getattr(experiment.module, "SEARCHED", ())
     if getattr(config, "precision", "float64") == "float32":
-        return compare(name, again, record.table, chaotic=again.columns, keys=keys)
-    return compare(name, again, record.table, chaotic=searched, negligible=NEGLIGIBLE, keys=keys)
+        found = compare(name, again, record.table, chaotic=again.columns, keys=keys)
+    else:
+        found = compare(
+            name, again, record.table, chaotic=searched, negligible=NEGLIGIBLE, keys=keys
+        )
+    unchecked = f"; unchecked, for it needs all units: {', '.join(later)}" if later else ""
+    return replace(found, about=f"units {sorted(map(int, picked))}: {found.about}{unchecked}")
+
+
+def _fault(experiment: Experiment, config: Any, record: records.Record) -> str:
+    """What is wrong with a record, as far as no unit need be computed; "" if nothing is."""
+    if record.provenance.get("data") != experiment.data_hashes(config):
+        return "the recorded hashes are not those of the data here"
+    try:
+        summary = records.plain(experiment.summarise(config, record.table))
+    except (ValueError, TypeError, KeyError, ArithmeticError) as error:
+        return f"its table has no summary ({type(error).__name__}: {error})"
+    return different(summary, record.summary, "summary")
+
+
+def different(new: Any, old: Any, place: str) -> str:
+    """Where two plain values differ by more than rounding, ``place`` first; "" if nowhere."""
+    if isinstance(new, dict) and isinstance(old, dict) and new.keys() == old.keys():
+        return next(filter(None, (different(new[k], old[k], f"{place}.{k}") for k in new)), "")
+    if isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
+        pairs = enumerate(zip(new, old, strict=True))
+        return next(filter(None, (different(a, b, f"{place}[{i}]") for i, (a, b) in pairs)), "")
+    if isinstance(new, float) and isinstance(old, float):
+        same = math.isclose(new, old, rel_tol=EXACT, abs_tol=ROUNDING) or (
+            new != new and old != old
+        )
+    else:
+        same = type(new) is type(old) and new == old
+    return "" if same else f"{place} is {old!r}, its table gives {new!r}"[:300]
+
+
+def _other_columns(new: pd.DataFrame, recorded: pd.DataFrame) -> str:
+    others = (set(new) ^ set(recorded)) - DERIVED
+    return f"columns {', '.join(sorted(others))}: not in both" if others else ""
 
 
 def compare(
@@ -135,12 +170,12 @@ def compare(
             "rows",
             np.inf,
             False,
-            f"no column names the rows; expected one of {', '.join(KEYS)}, or of the units' arguments",
+            f"no column names the rows; expected one of {', '.join(KEYS)}, or a unit's arguments",
         )
     merged = again[common].merge(
         recorded[common], on=keys, suffixes=("", " recorded"), how="left", indicator=True
     )
-    if (merged["_merge"] != "both").any() or len(merged) != len(again):
+    if recorded.duplicated(keys).any() or (merged["_merge"] != "both").any():
         missing = int((merged["_merge"] != "both").sum())
         return Comparison(
             name,
@@ -148,7 +183,7 @@ def compare(
             "rows",
             np.inf,
             False,
-            f"{missing} of {len(again)} rows are not in the record, or not once",
+            f"{missing} of {len(again)} rows are not in the record, or some are there twice",
         )
     worst, share, text = (
         "",
@@ -178,15 +213,19 @@ def compare(
 
 
 def _distance(new: pd.Series, old: pd.Series) -> float:
-    """Largest relative difference of two columns; infinite if their words or their missing values
-    differ.
+    """Largest relative difference of two columns; infinite if their words, their missing values or
+    their infinities differ.
     """
     if not (pd.api.types.is_numeric_dtype(new) and pd.api.types.is_numeric_dtype(old)):
         return 0.0 if (new.astype(str) == old.astype(str)).all() else np.inf
     a, b = new.to_numpy(float), old.to_numpy(float)
-    if not (np.isfinite(a) == np.isfinite(b)).all():
+    finite = np.isfinite(b)
+    if (
+        not np.array_equal(a[~finite], b[~finite], equal_nan=True)
+        or not np.isfinite(a[finite]).all()
+    ):
         return np.inf
-    a, b = a[np.isfinite(a)], b[np.isfinite(b)]
+    a, b = a[finite], b[finite]
     a = np.where(np.abs(a - b) < ROUNDING, b, a)
     if not len(a) or (a == b).all():
         return 0.0
@@ -223,35 +262,35 @@ def _standard_errors(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m flat_or_weak verify``: recompute a sample of what is recorded; exit 1 if something
-    differs or cannot be checked.
+    """``python -m flat_or_weak verify``: check every record that the experiments should have, and
+    compute a sample of each again; exit 1 if something differs, is missing, or was not checked.
     """
     parser = argparse.ArgumentParser(prog="python -m flat_or_weak verify", description=main.__doc__)
-    parser.add_argument("names", nargs="*", help="experiments (default: all that are recorded)")
+    parser.add_argument("names", nargs="*", help="experiments (default: all)")
+    parser.add_argument("--units", type=int, default=1, help="of each, computed again (default 1)")
     parser.add_argument(
-        "--units", type=int, default=1, help="units of each, chosen at random (default 1)"
+        "--seed", type=int, help="of the choice of units (default: another each time, printed)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of that choice")
     parser.add_argument("--device")
+    parser.add_argument("--folder", type=Path, help="of the records (default: as for show)")
     options: Any = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in EXPERIMENTS]:
         parser.error(
             f"experiment: expected one of {', '.join(EXPERIMENTS)}, got {', '.join(unknown)}"
         )
-    wanted = options.names or [
-        name for name in EXPERIMENTS if (records.RESULTS / f"{name}.json").exists()
-    ]
-    failed = 0
+    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+    wanted, failed = options.names or list(EXPERIMENTS), 0
+    print(f"{len(wanted)} records; the same units again with --seed {seed}")
     for name in tqdm(wanted, desc="verify"):
         start = time.perf_counter()
         try:
-            found = verify(name, units=options.units, seed=options.seed, device=options.device)
+            found = verify(
+                name, units=options.units, seed=seed, device=options.device, folder=options.folder
+            )
             word, about = "agrees " if found.agrees else "DIFFERS", found.about
-        except (
-            ValueError,
-            FileNotFoundError,
-        ) as error:  # one record that cannot be checked does not cost the others theirs
+        except (ValueError, OSError) as error:  # the others are checked all the same
             word, about = "UNKNOWN", str(error)
         failed += word != "agrees "
         tqdm.write(f"{word}  {name}: {about} ({time.perf_counter() - start:.0f} s)")
+    print(f"{len(wanted) - failed} of {len(wanted)} records agree")
     return int(failed > 0)

@@ -1,0 +1,221 @@
+"""Runs, kills, resumptions, second runs, damage and verification in any order: a record is whole,
+or there is none.
+"""
+
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from unittest.mock import patch
+
+import coin_experiment
+import pandas as pd
+import pytest
+from coin_experiment import CoinConfig
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from flat_or_weak import records
+from flat_or_weak.engine import registry, runner, verify
+from flat_or_weak.engine.checkpoints import CheckpointError
+
+UNITS = 5
+
+
+def compute(config, device, dtype, *, number):
+    values = [number + 0.5, float("nan"), float("inf")]
+    return pd.DataFrame({"number": number, "seed": range(3), "value": values})
+
+
+def run(folder, **options):
+    options = {"device": "cpu", "workers": 1, "progress": False} | options
+    return runner.run_and_record("coin", folder=folder, **options)
+
+
+class Killed(BaseException):
+    """In place of the signal, which test_runner sends; nothing catches it."""
+
+
+def killed_after(writes, folder, options):
+    """Whether the run ended before its ``writes + 1``-th file was put in place."""
+    replace, done = os.replace, []
+
+    def replace_or_die(source, target):
+        done.append(target)
+        if len(done) > writes:
+            raise Killed
+        replace(source, target)
+
+    with patch("os.replace", replace_or_die):
+        try:
+            run(folder, **options)
+        except Killed:
+            return True
+    return False
+
+
+class Runs(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.folder = Path(mkdtemp(prefix="runs-"))
+        self.units = self.folder / ".unfinished" / "coin"
+        self.path = self.folder / "coin.json"
+        self.damaged = False  # whether a unit is not what was written
+        self.forged = False  # whether the record is not
+
+    def teardown(self):
+        shutil.rmtree(self.folder)
+
+    @contextmanager
+    def refused_if(self, reason):
+        """What the block does raises CheckpointError if and only if there is a reason to, and then
+        changes nothing."""
+        before = self.content()
+        if reason:
+            with pytest.raises(CheckpointError):
+                yield
+            assert self.content() == before
+        else:
+            yield
+
+    def content(self):
+        return {
+            path: path.read_bytes()
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and path.suffix != ".lock"
+        }
+
+    def finished(self):
+        return sorted(self.units.glob("0*.json"))
+
+    def refuses(self, options):
+        if options.get("restart") or not self.units.exists():
+            return False
+        begun = (self.units / "run.json").exists()
+        return self.damaged or begun and not options.get("resume") or not begun and self.finished()
+
+    @initialize(writes=st.integers(2, UNITS))
+    def begin_with_some_units(self, writes):
+        self.run_that_is_killed(writes, {})
+
+    @rule(options=st.sampled_from([{}, {"resume": True}, {"resume": True}, {"restart": True}]))
+    def run(self, options):
+        with self.refused_if(self.refuses(options)):
+            run(self.folder, **options)
+            self.damaged = self.forged = False
+            assert not self.units.exists()
+
+    @rule(
+        writes=st.integers(0, UNITS + 2),
+        options=st.sampled_from([{"resume": True}, {"restart": True}]),
+    )
+    def run_that_is_killed(self, writes, options):
+        if self.refuses(options):
+            return
+        killed = killed_after(writes, self.folder, options)
+        self.damaged, self.forged = False, self.forged and killed
+
+    @precondition(lambda self: not self.units.exists())
+    @rule(second=st.sampled_from([{}, {"resume": True}, {"restart": True}]))
+    def second_run_while_the_first_works(self, second):
+        def meanwhile(*arguments, **unit):
+            with self.refused_if(True):
+                run(self.folder, **second)
+            return compute(*arguments, **unit)
+
+        with patch("coin_experiment.compute", meanwhile):
+            run(self.folder)
+        self.forged = False
+
+    @precondition(lambda self: self.finished())
+    @rule(data=st.data())
+    def damage_a_unit(self, data):
+        path = self.finished()[data.draw(st.integers(0, UNITS - 1)) % len(self.finished())]
+        content = path.read_bytes()
+        kind = data.draw(st.sampled_from(["bit", "cut", "swap", "copy", "seconds"]))
+        if kind == "bit":
+            place = data.draw(st.integers(0, 999)) % len(content)
+            path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        elif kind == "cut":
+            path.write_bytes(content[: data.draw(st.integers(0, 999)) % len(content)])
+        elif kind == "seconds":
+            path.write_bytes(content.replace(b'"seconds": ', b'"seconds": 1', 1))
+        elif kind == "copy":
+            shutil.copy(path, path.with_name("00001 (1).json"))
+        else:
+            other = data.draw(st.integers(0, UNITS - 1))
+            if path.name == f"{other:05d}.json":
+                return
+            shutil.copy(path, path.with_name(f"{other:05d}.json"))
+        self.damaged = True
+
+    @precondition(lambda self: self.units.exists())
+    @rule()
+    def lose_the_description(self):
+        (self.units / "run.json").unlink(missing_ok=True)
+
+    @precondition(lambda self: self.path.exists() and not self.forged)
+    @rule(data=st.data())
+    def forge_the_record(self, data):
+        content = json.loads(self.path.read_text())
+        kind = data.draw(st.sampled_from(["value", "row", "column", "summary", "data", "name"]))
+        if kind == "value":
+            content["table"]["value"][0] += 1
+            content["summary"]["mean"] = float("inf")
+        elif kind == "row":
+            for column in content["table"].values():
+                column.pop()
+        elif kind == "column":
+            del content["table"]["rank"]
+        elif kind == "summary":
+            content["summary"]["diverged"] += 1
+        elif kind == "data":
+            content["provenance"]["data"] = {"train": "0"}
+        else:
+            content["config"]["draws"] = 1
+        self.path.write_text(json.dumps(content))
+        self.forged = True
+
+    @rule(seed=st.integers(0, 99))
+    def verify(self, seed):
+        try:
+            agrees = verify.verify(
+                "coin", units=UNITS, seed=seed, device="cpu", folder=self.folder
+            ).agrees
+        except records.RecordError:
+            agrees = False
+        assert agrees is (self.path.exists() and not self.forged)
+
+    @invariant()
+    def a_record_is_whole(self):
+        if self.path.exists() and not self.forged:
+            table = records.load_record("coin", CoinConfig(units=UNITS), self.folder).table
+            expected = pd.concat([compute(None, None, None, number=n) for n in range(UNITS)])
+            pd.testing.assert_frame_equal(table[list(expected)], expected.reset_index(drop=True))
+
+
+@pytest.fixture(autouse=True)
+def coin(monkeypatch):
+    experiment = registry.Experiment("", coin_experiment, {"paper": CoinConfig(units=UNITS)})
+    monkeypatch.setitem(registry.EXPERIMENTS, "coin", experiment)
+    monkeypatch.setattr(coin_experiment, "compute", compute)
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # nobody pulls the plug here
+
+
+@pytest.mark.parametrize(
+    "examples", [40, pytest.param(400, marks=pytest.mark.slow)], ids=["short", "long"]
+)
+def test_a_record_is_whole_or_there_is_none(examples):
+    run_state_machine_as_test(
+        Runs, settings=settings(max_examples=examples, stateful_step_count=10, deadline=None)
+    )
