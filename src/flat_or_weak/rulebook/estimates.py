@@ -177,7 +177,7 @@ def _sharpness_aware() -> dict[str, Case]:
     table, found = table_of("sam"), {}
     for label, data in DATA.items():
         part = table[table["data"] == data]
-        wide = 100 * part.pivottable_of(index="seed", columns="method", values="test_accuracy")
+        wide = 100 * part.pivot_table(index="seed", columns="method", values="test_accuracy")
         if len(wide):
             difference = (wide["sam"] - wide["sgd"]).dropna().tolist()
             found[label] = Case(measured_mean(difference), f"{len(difference)} pairs of networks")

@@ -70,8 +70,15 @@ OURS = named(
         "The number of epochs tells more than the weight norm": (
             negative("ours", C3, over_splits("epochs", "weight_norm"))
         ),
-        "The vanishing advantage is one of learning rate: at equal rate the large batch is worse": (
+        "At equal learning rate the large batch is the less accurate one, at every n tried": (
             negative("ours", C3, BATCH_EFFECT, limit=POINTS_MARGIN)
         ),
-    }
+    },
+    {
+        "A4 fails": "A4 fails when the target is far from the class",
+        "Neither": "Neither ruler bounds the other",
+        "The effective rank": "The effective rank predicts better than the pair proxy",
+        "The noise divergence goes": "The noise divergence, a PAC-Bayes flatness, predicts",
+        "At equal": "At equal learning rate the large batch is worse",
+    },
 )

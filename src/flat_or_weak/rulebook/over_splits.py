@@ -72,7 +72,8 @@ def over_splits(measure: str, *given: str, on: Sequence[str] = tuple(DATA)) -> S
     )
 
 
-def _rhos(data: str, measure: str) -> pd.Series:
+def rhos_of(data: str, measure: str) -> pd.Series:
+    """The correlation of a measure with test accuracy within every split of a data set."""
     return confounds.rho_by_split(_splits(data), measure)
 
 
@@ -84,7 +85,7 @@ def stronger(first: str, second: str, *, signs: tuple[int, int]) -> Statistic:
     def cases() -> dict[str, Case]:
         found = {}
         for label, data in DATA.items():
-            one, two = (s * _rhos(data, m) for s, m in zip(signs, (first, second), strict=True))
+            one, two = (s * rhos_of(data, m) for s, m in zip(signs, (first, second), strict=True))
             found[label] = Case(measured_mean((one - two).tolist()), _size(_splits(data)))
         return found
 
@@ -118,7 +119,7 @@ def between_data_sets(measure: str) -> Statistic:
     """
 
     def cases() -> dict[str, Case]:
-        one, two = (_rhos(data, measure) for data in DATA.values())
+        one, two = (rhos_of(data, measure) for data in DATA.values())
         found = measured_mean((one - two).dropna().tolist())
         return {"MNIST minus Fashion-MNIST": Case(found, f"{len(one)} pairs of splits")}
 

@@ -21,7 +21,11 @@ PREMISE = named(
         "At one training loss, a smaller orbit-minimal trace goes with better accuracy": (
             negative("both", C3, at_matched_loss("matched_orbit_trace"), "plan")
         ),
-    }
+    },
+    {
+        "Flat regions": "Training that seeks flat regions is more accurate",
+        "At one training loss, a smaller trace": "At one training loss, flatter is better (trace)",
+    },
 )
 
 PAPER_A = named(
@@ -61,5 +65,12 @@ PAPER_A = named(
             "sizes above degree 1; the ratio of A3: degree 1",
             "(activations.relative < 0.02).all() and (laws.relative < 0.02).all()",
         ),
-    }
+    },
+    {
+        "Symmetries": "Symmetries make any solution sharper or flatter",
+        "For two-layer": "Flatness and generalisation are connected all the same",
+        "Interpolators": "Bad interpolators cannot be made nearly as flat as the flattest",
+        "For sums": "The flattest interpolators have small population loss",
+        "This holds": "... for many activations and input laws",
+    },
 )

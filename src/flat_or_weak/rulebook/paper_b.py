@@ -250,6 +250,29 @@ NUMBERS = {
     ),
 }
 
+SHORT = {
+    "A change of parameters": "The Hessian can be inflated a hundredfold at no change of function",
+    "What can be manufactured": "What can be manufactured cannot be a cause",
+    "Weakness does not change with": "Weakness is invariant under reparametrisation",
+    "Weakness is minimax": "Weakness is minimax-optimal",
+    "The driver": "The pair proxy knows more than the effective rank of the features",
+    "... and the other way": "The effective rank knows more than the pair proxy",
+    "PAC-Bayes works": "PAC-Bayes flatness works because it follows weakness",
+    "... and has vanished": "The advantage of large batches vanishes with n",
+    "What predicts at some": "What predicts at some sample sizes only is a confounder",
+    "... weakness on MNIST": "Weakness, by its pair proxy, predicts on MNIST",
+    "... weakness on Fashion": "Weakness, by its pair proxy, predicts on Fashion-MNIST",
+    "... sharpness on MNIST": "Sharpness, by the raw trace, predicts on MNIST",
+    "... sharpness on Fashion": "Sharpness, by the raw trace, predicts on Fashion-MNIST",
+    "... nothing on MNIST": "Simplicity, by the weight norm, predicts nothing on MNIST",
+    "Weakness predicts better than sharpness by the trace": "It predicts better than the trace",
+    "Weakness predicts better than sharpness by the noise": "... better than the noise divergence",
+    "Weakness does not depend": "Weakness predicts equally on both data sets",
+    "Flat minima": "The orbit-minimal trace of trained networks tells nothing",
+    "... the trace, given": "The trace tells nothing given the training loss",
+}
+
 PAPER_B = sorted(
-    named(THEORY | DRIVER | SIZES | NUMBERS), key=lambda row: int(row.source[1:].split(",")[0])
+    named(THEORY | DRIVER | SIZES | NUMBERS, SHORT),
+    key=lambda row: int(row.source[1:].split(",")[0]),
 )

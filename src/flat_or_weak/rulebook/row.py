@@ -23,7 +23,8 @@ class Row:
     estimate have a ``statistic`` and the claimed ``sign`` (0: either; of a bound: the side), and
     say if what they speak of was ``found`` by a search and not certified. Theorems and inferences
     have the ``outcome`` that we state, a ``reason``, and the assertions that would break it, each
-    (chapter, text of the assertion). ``decided`` is a key of `history.DECIDED`.
+    (chapter, text of the assertion). ``decided`` is a key of `history.DECIDED`; rows with a
+    ``short`` claim are on the front page.
     """
 
     claim: str
@@ -37,6 +38,7 @@ class Row:
     reason: str = ""
     asserts: tuple[tuple[str, str], ...] = ()
     decided: str = "book"
+    short: str = ""
     found: bool = False
     form: str = "+.2f"
 
@@ -177,6 +179,14 @@ def _stated(polarity: str) -> Callable[..., Row]:
 theorem, inference = _stated("theorem"), _stated("inference")
 
 
-def named(claims: dict[str, Row]) -> list[Row]:
-    """The rows with their claims."""
-    return [replace(row, claim=claim) for claim, row in claims.items()]
+def named(claims: dict[str, Row], shorts: dict[str, str] | None = None) -> list[Row]:
+    """The rows with their claims, and for the front page with short ones: {beginning of the claim:
+    short claim}. Raises ValueError for a beginning that is not that of exactly one claim.
+    """
+    rows = {claim: replace(row, claim=claim) for claim, row in claims.items()}
+    for start, short in (shorts or {}).items():
+        found = [claim for claim in rows if claim.startswith(start)]
+        if len(found) != 1:
+            raise ValueError(f"shorts: expected the beginning of one claim, got {start!r}")
+        rows[found[0]] = replace(rows[found[0]], short=short)
+    return list(rows.values())

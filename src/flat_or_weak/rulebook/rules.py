@@ -45,9 +45,9 @@ GROUPS = {  # outcome -> group; a row whose cases fall into several groups: see 
     "holds" + FOUND: "conditions",
     "true under conditions": "conditions",
     "same sign, other size": "conditions",
-    "does not hold, other sign": "fails",
-    "does not hold, within the margin": "fails",
-    "does not hold, it is there": "fails",
+    "does not hold (other sign)": "fails",
+    "does not hold (within the margin)": "fails",
+    "does not hold (present)": "fails",
     "does not hold": "fails",
     "not reproduced": "fails",
     "inconsistent": "fails",
@@ -61,30 +61,30 @@ def presence(found: Measured, sign: int, margin: float, p: float | None = None) 
     own where several tests are corrected together.
 
     >>> presence(Measured(0.4, 0.1, 19), +1, 0.1), presence(Measured(0.4, 0.1, 19), -1, 0.1)
-    ('holds', 'does not hold, other sign')
+    ('holds', 'does not hold (other sign)')
     >>> presence(Measured(0.05, 0.1, 19), +1, 0.1), presence(Measured(0.0, 0.01, 19), +1, 0.1)
-    ('undecided', 'does not hold, within the margin')
+    ('undecided', 'does not hold (within the margin)')
     """
     there, negligible = _two_tests(found, margin, p)
     if there and sign * found.centre < 0:
-        return "does not hold, other sign"
+        return "does not hold (other sign)"
     if there:
         return "holds, below the margin" if negligible else "holds"
-    return "does not hold, within the margin" if negligible else "undecided"
+    return "does not hold (within the margin)" if negligible else "undecided"
 
 
 def absence(found: Measured, margin: float, p: float | None = None) -> str:
     """Is there nothing, up to the margin? Two one-sided tests (Schuirmann 1987).
 
     >>> absence(Measured(0.0, 0.01, 19), 0.1), absence(Measured(0.4, 0.1, 19), 0.1)
-    ('holds', 'does not hold, it is there')
+    ('holds', 'does not hold (present)')
     >>> absence(Measured(0.05, 0.1, 19), 0.1), absence(Measured(0.05, 0.01, 19), 0.1)
     ('undecided', 'holds, below the margin')
     """
     there, negligible = _two_tests(found, margin, p)
     if negligible:
         return "holds, below the margin" if there else "holds"
-    return "does not hold, it is there" if there else "undecided"
+    return "does not hold (present)" if there else "undecided"
 
 
 def _two_tests(found: Measured, margin: float, p: float | None) -> tuple[bool, bool]:
