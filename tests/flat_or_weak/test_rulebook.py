@@ -210,13 +210,16 @@ def test_rows_with_a_sign_turn_with_their_record(recorded):
 
 
 def test_rows_over_splits_lose_what_they_found_when_accuracies_are_shuffled(recorded):
+    """Each test errs once in twenty times, those that are corrected together rarely at all."""
     recorded(shuffled)
-    for row in ROWS:
-        if row.chapter == "c3_confounds" and row.polarity in ("presence", "comparison"):
-            if row.statistic is not estimates.BATCH_EFFECT:
-                assert not {o for o in outcomes_of(row).values() if o == "holds"}, row.claim
-        if row.chapter == "c3_confounds" and row.polarity == "absence":
-            assert "does not hold (present)" not in outcomes_of(row).values(), row.claim
+    over_splits = [r for r in MEASURED if r.chapter == "c3_confounds"]
+    seen, cases = [], 0
+    for row in over_splits:
+        if row.statistic is not estimates.BATCH_EFFECT:
+            outcomes = judge(row).outcomes.values()
+            cases += len(outcomes)
+            seen += [row.claim for o in outcomes if o in ("holds", "does not hold (present)")]
+    assert cases > 60 and len(seen) <= 3, seen
 
 
 @pytest.mark.parametrize("row", MEASURED, ids=lambda row: row.claim[:60])
@@ -257,7 +260,10 @@ def test_the_premise_follows_its_record(monkeypatch, gain, outcome):
     plain = 0.75 + 0.01 * rng.standard_normal(30)
     table = pd.concat(
         pd.DataFrame({"data": "mnist", "seed": seeds, "method": m, "test_accuracy": values})
-        for m, values in (("sgd", plain), ("sam", plain + gain / 100 + 1e-4 * rng.random(30)))
+        for m, values in (
+            ("sgd", plain),
+            ("sam", plain + gain / 100 + 1e-3 * rng.standard_normal(30)),
+        )
     )
     monkeypatch.setattr(estimates, "load_record", lambda name: SimpleNamespace(table=table))
     premise = next(row for row in ROWS if row.statistic is estimates.SHARPNESS_AWARE)
