@@ -128,6 +128,15 @@ def test_a_theorem_needs_its_own_assertions(
     assert judge(replace(row, asserts=(("gone", "x == 1"),))).verdict == "check missing"
 
 
+def test_the_running_chapter_has_its_assertions_in_its_source(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "BOOK", tmp_path)
+    cell = "```{code-cell} ipython3\n:tags: [hide-input]\n\nassert x == 1\n```\n"
+    (tmp_path / "ch.md").write_text(f"assert y == 1\n\n{cell}")
+    row = Row("c", "s", "ch", "theorem", outcome="true", asserts=(("ch", "x == 1"),))
+    assert judge(row, "ch").verdict == "true" and judge(row).verdict == "check missing"
+    assert judge(replace(row, asserts=(("ch", "y == 1"),)), "ch").verdict == "check missing"
+
+
 # ---- the rows and their records
 
 

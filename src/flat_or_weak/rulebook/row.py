@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,10 +60,14 @@ class Finding:
         return "; ".join(f"{label}: {outcome}" for label, outcome in self.outcomes.items())
 
 
-def judge(row: Row) -> Finding:
-    """Apply the row's rule to its estimates or assertions; "open" where nothing is recorded."""
+def judge(row: Row, running: str = "") -> Finding:
+    """Apply the row's rule to its estimates or assertions; "open" where nothing is recorded.
+
+    ``running`` is the chapter that is being executed: its own assertions count as executed, since a
+    chapter with a failing cell is not written.
+    """
     if row.polarity in ("theorem", "inference"):
-        state = assertions_state(row.asserts)
+        state = assertions_state(row.asserts, running)
         outcome = row.outcome if state == "executed" else state
         return Finding((row.reason,), {"": outcome}, rules.group([outcome]))
     try:
@@ -109,18 +114,14 @@ def _line(row: Row, label: str, case: Case) -> str:
     return ", ".join([*parts, case.n])
 
 
-def assertions_state(asserts: tuple[tuple[str, str], ...]) -> str:
+def assertions_state(asserts: tuple[tuple[str, str], ...], running: str = "") -> str:
     """'executed' if every assertion stands in an executed cell of its chapter that raised nothing;
     otherwise 'check missing', 'check not executed' or 'check fails'.
     """
     if not asserts:
         return "check missing"
     for chapter, text in asserts:
-        path = BOOK / f"{chapter}.ipynb"
-        if not path.is_file():
-            return "check missing"
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        cells = [cell for cell in cells if cell["cell_type"] == "code"]
+        cells = _cells(chapter, chapter == running)
         holding = [c for c in cells if any(_bare(text) in a for a in _asserts(c))]
         if not holding:
             return "check missing"
@@ -131,6 +132,18 @@ def assertions_state(asserts: tuple[tuple[str, str], ...]) -> str:
     return "executed"
 
 
+def _cells(chapter: str, running: bool) -> list[dict]:
+    """The code cells of a chapter's notebook, or of its source while it is running."""
+    path = BOOK / f"{chapter}.{'md' if running else 'ipynb'}"
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8")
+    if running:
+        sources = re.findall(r"^```{code-cell}[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        return [{"source": s, "execution_count": 1, "outputs": []} for s in sources]
+    return [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+
+
 def _bare(text: str) -> str:
     return "".join(text.split()).replace("'", '"')
 
@@ -138,6 +151,7 @@ def _bare(text: str) -> str:
 def _asserts(cell: dict) -> list[str]:
     """The assertions of a cell, without spaces, however they are laid out."""
     source = "".join(cell["source"])
+    source = re.sub(r"\A:.*\n+", "", source)  # tags, in the source of a chapter
     if "assert" not in source or source.startswith("%"):
         return []
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]

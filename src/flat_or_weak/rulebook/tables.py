@@ -19,13 +19,13 @@ HEADINGS = {
 }
 
 
-def ledger(rows: Iterable[Row]) -> pd.DataFrame:
+def ledger(rows: Iterable[Row], running: str = "") -> pd.DataFrame:
     """One line per row: the row itself, its claim, source, chapter, polarity, the finding with its
-    intervals, the verdict, and its group.
+    intervals, the verdict, and its group. ``running``: the chapter that asks (`judge`).
     """
     lines = []
     for row in rows:
-        found = judge(row)
+        found = judge(row, running)
         lines.append(
             {
                 "row": row,
