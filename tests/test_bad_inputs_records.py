@@ -8,7 +8,8 @@ import pytest
 import torch
 from bad_inputs import Case, defects
 
-from flat_or_weak import claims, playground, records
+from flat_or_weak import playground, records
+from flat_or_weak.engine import scheduling, verify
 from flat_or_weak.records import RecordError
 from flat_or_weak.studies import pair_proxy, vanishing
 from flatness.datasets import download, embed, idx, images
@@ -67,6 +68,9 @@ CASES = [
         "ranks.holm",
     ),
     Case(comparisons.welch, call(small=X, large=Y)),
+    Case(comparisons.measured_mean, call(values=X)),
+    Case(comparisons.measured_rho, call(rho=0.3, n=20, given=1)),
+    Case(comparisons.measured_pooled, call(rho=0.3, low=0.2, high=0.4, replications=20)),
     Case(
         lambda mean, sd, size, signs: comparisons.welch_from_summaries(
             [(mean, sd, size), (2.0, 1.0, 4)], signs
@@ -132,7 +136,6 @@ CASES = [
         lambda: {"x": inputs(), "y": inputs()[:, 0]},
         "playground.slider_data",
     ),
-    Case(claims.reproduces, call(published_rho=0.37, interval=(0.14, 0.51))),
     Case(
         images.load,
         call(name="mnist", n_child=100, num_probes=10, seed_child=42, seed_probes=99),

@@ -1,7 +1,7 @@
 """Rank correlations, pooling over splits, comparisons and power laws, each with an interval.
 
-* `comparisons`: our measurement beside a published one: estimates with 95 % intervals,
-  differences of means, and the verdict on both.
+* `comparisons`: our measurement beside a published one: estimates with intervals, tests of
+  difference and of equivalence on them, and the verdict on both.
 * `pooling`: correlations pooled over independent replications, rank regressions within them, and
   the reliability of a measurement.
 * `ranks`: rank correlation with intervals. An estimate never stands alone.
@@ -9,7 +9,17 @@
   seeds.
 """
 
-from flatness.statistics.comparisons import Estimate, shown, verdict, welch, welch_from_summaries
+from flatness.statistics.comparisons import (
+    Estimate,
+    Measured,
+    measured_mean,
+    measured_pooled,
+    measured_rho,
+    shown,
+    verdict,
+    welch,
+    welch_from_summaries,
+)
 from flatness.statistics.pooling import (
     Pooled,
     disattenuated,
@@ -32,6 +42,7 @@ from flatness.statistics.scaling import geometric_mean, power_law, t_interval
 
 __all__ = [
     "Estimate",
+    "Measured",
     "Pooled",
     "RankCorrelation",
     "bootstrap_interval",
@@ -40,6 +51,9 @@ __all__ = [
     "geometric_mean",
     "holm",
     "max_rho_test",
+    "measured_mean",
+    "measured_pooled",
+    "measured_rho",
     "partial_spearman",
     "pooled_coefficients",
     "pooled_rho",

@@ -1,5 +1,5 @@
-"""Our measurement beside a published one: estimates with 95 % intervals, differences of means, and
-the verdict on both.
+"""Our measurement beside a published one: estimates with 95 % intervals, estimates with a Student
+error and the tests of difference and of equivalence on them, and the verdict on both.
 """
 
 from __future__ import annotations
@@ -35,6 +35,112 @@ class Estimate:
         '+1.23 [+1.00, +1.50]'
         """
         return f"{self.value:+.{digits}f} [{self.low:+.{digits}f}, {self.high:+.{digits}f}]"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An estimate whose error is Student's: (``centre`` - truth) / ``error`` has a t distribution
+    with ``freedom`` degrees of freedom (infinity: normal).
+
+    A ``correlation`` has its centre and error on Fisher's z scale; whatever goes in or comes out
+    (values, intervals, margins) is a correlation. Raises ValueError for an error or a freedom that
+    is not positive.
+
+    >>> Measured(0.0, 1.0, 2).interval().text()
+    '+0.00 [-4.30, +4.30]'
+    """
+
+    centre: float
+    error: float
+    freedom: float
+    correlation: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.error > 0 and self.freedom > 0 and np.isfinite(self.centre)):
+            raise ValueError(
+                "error, freedom: expected positive numbers and a finite centre, "
+                f"got {self.centre}, {self.error}, {self.freedom}"
+            )
+
+    def _back(self, value: float) -> float:
+        return float(np.tanh(value) if self.correlation else value)
+
+    def _t(self, at: float) -> float:
+        """Student's t of the hypothesis that the truth is ``at``."""
+        return (self.centre - (np.arctanh(at) if self.correlation else at)) / self.error
+
+    def interval(self, confidence: float = 0.95) -> Estimate:
+        """The estimate with its interval."""
+        half = stats.t.ppf((1 + confidence) / 2, self.freedom) * self.error
+        return Estimate(*(self._back(self.centre + h) for h in (0.0, -half, half)))
+
+    def p(self, at: float = 0.0) -> float:
+        """Two-sided p-value of the hypothesis that the truth is ``at``."""
+        return float(2 * stats.t.sf(abs(self._t(at)), self.freedom))
+
+    def p_equivalence(self, margin: float) -> float:
+        """p-value of two one-sided tests (Schuirmann 1987) of the hypothesis that the truth is not
+        inside (-margin, margin). It is below 0.05 exactly if the 90 % interval lies inside.
+
+        >>> round(Measured(0.0, 1.0, float("inf")).p_equivalence(1.645), 3)
+        0.05
+        """
+        low, high = self._t(-margin), self._t(margin)
+        return float(max(stats.t.sf(low, self.freedom), stats.t.cdf(high, self.freedom)))
+
+    def minus(self, other: Measured) -> Measured:
+        """The difference of two independent estimates on their common scale (Welch and
+        Satterthwaite). That of two correlations is one of their z values.
+        """
+        parts = np.array([self.error**2, other.error**2])
+        with np.errstate(divide="ignore"):  # both normal: so is the difference
+            freedom = parts.sum() ** 2 / (parts**2 / [self.freedom, other.freedom]).sum()
+        return Measured(self.centre - other.centre, float(np.sqrt(parts.sum())), float(freedom))
+
+
+@checked()
+def measured_mean(values: Sequence[float]) -> Measured:
+    """The mean of independent values with Student's error; at least two that are not all equal.
+
+    >>> measured_mean([1.0, 2.0, 3.0]).interval().text()
+    '+2.00 [-0.48, +4.48]'
+    """
+    values = real_array("values", values)
+    if values.ndim != 1 or len(values) < 2 or not np.ptp(values):
+        raise ValueError(f"values: expected at least two, not all equal, got {values.tolist()}")
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    return Measured(float(values.mean()), float(error), len(values) - 1)
+
+
+@checked(overflow=False, rho=rules.inside(-1, 1), n=rules.at_least(4), given=rules.at_least(0))
+def measured_rho(rho: float, n: int, *, given: int = 0) -> Measured:
+    """A rank correlation over n units (partial given ``given`` variables) with the sampling error
+    of `fisher_interval`, z variance (1 + rho^2 / 2) / (n - 3 - given), taken as normal (infinite freedom).
+
+    >>> measured_rho(0.374, 100).interval().text()
+    '+0.37 [+0.19, +0.54]'
+    """
+    if n < 4 + given:
+        raise ValueError(f"n: expected at least {4 + given}, got {n}")
+    error = np.sqrt((1 + rho**2 / 2) / (n - 3 - given))
+    return Measured(float(np.arctanh(rho)), float(error), np.inf, correlation=True)
+
+
+@checked(rho=rules.inside(-1, 1), low=rules.inside(-1, 1), high=rules.inside(-1, 1), replications=rules.at_least(2))
+def measured_pooled(rho: float, low: float, high: float, replications: int) -> Measured:
+    """A pooled rank correlation from its 95 % interval, Student's on the z scale with one degree of
+    freedom less than there are replications (`flatness.statistics.pooling.pooled_rho`).
+
+    >>> measured_pooled(0.3, 0.2, 0.3934, 20).interval().text()
+    '+0.30 [+0.20, +0.39]'
+    """
+    if not low < rho < high:
+        raise ValueError(
+            f"rho, low, high: expected an interval around rho, got {rho} in [{low}, {high}]"
+        )
+    half = (np.arctanh(high) - np.arctanh(low)) / 2
+    error = half / stats.t.ppf(0.975, replications - 1)
+    return Measured(float(np.arctanh(rho)), float(error), replications - 1, correlation=True)
 
 
 @checked()

@@ -1,0 +1,84 @@
+"""The rows of this book's own claims."""
+
+from flat_or_weak.rulebook.estimates import (
+    BATCH_EFFECT,
+    DIVERGENCE,
+    among_measures,
+    flattest_loss,
+)
+from flat_or_weak.rulebook.over_splits import over_splits, stronger
+from flat_or_weak.rulebook.row import above, named, negative, stronger_than, theorem
+from flat_or_weak.rulebook.rules import POINTS_MARGIN
+
+C2, C3, C5 = "c2_head_to_head", "c3_confounds", "c5_verdict"
+
+OURS = named(
+    {
+        "The trace of the Hessian of a ReLU network is a closed form": theorem(
+            "ours",
+            "a3_trace",
+            "true",
+            "equal to the dense Hessian in every block; it does not depend on the labels",
+            "np.allclose(exact, dense, rtol=1e-10)",
+            "np.isclose(sum(dense), sum(other), rtol=1e-10)",
+        ),
+        "A3 holds for every interpolator of a network's noiseless labels (degree 1)": theorem(
+            "ours",
+            "a6_nongeneralising",
+            "true",
+            "F* ratio at least of order (n/d)^(1/4), proved; (n/d)^(1/2) up to logarithms by a "
+            "cited theorem. With the proved constants it exceeds 1 only at astronomical n/d",
+            "(implied * np.sqrt(implied.index) <= 32 * 8 / 3 * np.sqrt(7)).all()",
+        ),
+        "A4 fails when the target is far from the class (three tanh links)": above(
+            "ours", "a7_flattest", flattest_loss("approximation"), "ledger", form=".2g", found=True
+        ),
+        "With biases, or with n < 2d, memorising every sample is a flattest solution": theorem(
+            "ours",
+            "a8_limits",
+            "true under conditions",
+            "the memoriser attains the lower bound on F*; that it does not learn is proved for the "
+            "input laws that a8 names",
+            "(abs(exists.memoriser - 1) < 1e-9).all() and (exists.teacher > 1).all()",
+            "all(abs(r.item() - 1) < 1e-9 and e.item() < 1e-18 for r, e, *_ in with_bias.values())",
+        ),
+        "Neither ruler bounds the other: at one function F* moves while the count of completions "
+        "stands, and the other way round": theorem(
+            "ours",
+            C5,
+            "true",
+            "two-layer ReLU networks; both parts fix the function, a relation across functions is "
+            "open",
+            "pair[2].total == base[2].total and base[2].total < 2**k",
+            "abs(unread[1] - base[1]) < 1e-12 * base[1] and unread[2].total == 2**k",
+        ),
+        "The effective rank, which counts no completions, predicts better than the pair proxy": (
+            stronger_than("ours", C3, stronger("effective_rank", "pair_proxy", signs=(1, 1)))
+        ),
+        "The noise divergence, a PAC-Bayes flatness, goes with test accuracy in every setting": (
+            negative("ours", "b3_invariance_pacbayes", DIVERGENCE, "ledger")
+        ),
+        "The noise divergence goes with test accuracy over new splits": (
+            negative("ours", C3, over_splits("noise_divergence"), "plan")
+        ),
+        "Adaptive sharpness, a flatness that no rescaling changes, goes with test accuracy": (
+            negative("ours", C2, among_measures("adaptive_trace"))
+        ),
+        "The weight norm tells more than the number of epochs, a clock": (
+            negative("ours", C3, over_splits("weight_norm", "epochs"))
+        ),
+        "The number of epochs tells more than the weight norm": (
+            negative("ours", C3, over_splits("epochs", "weight_norm"))
+        ),
+        "At equal learning rate the large batch is the less accurate one, at every n tried": (
+            negative("ours", C3, BATCH_EFFECT, limit=POINTS_MARGIN)
+        ),
+    },
+    {
+        "A4 fails": "A4 fails when the target is far from the class",
+        "Neither": "Neither ruler bounds the other",
+        "The effective rank": "The effective rank predicts better than the pair proxy",
+        "The noise divergence goes": "The noise divergence, a PAC-Bayes flatness, predicts",
+        "At equal": "At equal learning rate the large batch is worse",
+    },
+)

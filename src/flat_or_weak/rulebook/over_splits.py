@@ -1,0 +1,179 @@
+"""Estimates over the twenty splits of each data set, and over the sizes on MNIST."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from flat_or_weak.rulebook.estimates import DATA, Case, Statistic, table_of, words
+from flat_or_weak.studies import confounds
+from flatness.statistics.comparisons import Measured, measured_mean, measured_pooled
+from flatness.statistics.pooling import pooled_rho
+from flatness.statistics.ranks import holm
+
+ADDED = (  # partial correlations that the plan did not list: mirrors, and the criterion of c5
+    ("active_units", ("pair_proxy",)),
+    ("pair_proxy", ("trace",)),
+    ("train_loss", ("orbit_trace",)),
+    ("train_loss", ("noise_divergence",)),
+    ("train_loss", ("pair_proxy",)),
+    ("noise_divergence", ("pair_proxy",)),
+    ("pair_proxy", ("noise_divergence", "effective_rank")),
+    ("pair_proxy", ("effective_rank", "train_loss")),
+    ("effective_rank", ("pair_proxy", "train_loss")),
+    ("effective_rank", ("pair_proxy", "active_units", "train_loss")),
+    ("weight_norm", ("epochs",)),
+    ("epochs", ("weight_norm",)),
+)
+
+
+def _splits(data: str) -> pd.DataFrame:
+    """The twenty splits of a data set, those networks that fitted their training set."""
+    table = table_of("splits")
+    return confounds.kept(table[table["data"] == data])
+
+
+def _size(part: pd.DataFrame) -> str:
+    return f"{part['split'].nunique()} splits, {len(part):,} networks"
+
+
+@cache
+def _pooled(data: str, family: tuple) -> pd.DataFrame:
+    return confounds.pooled_table(_splits(data), family)
+
+
+def _family(measure: str, given: tuple[str, ...]) -> tuple:
+    if not given:
+        return tuple((m, ()) for m in confounds.MEASURES)
+    return confounds.PARTIALS if (measure, given) in confounds.PARTIALS else ADDED
+
+
+def over_splits(measure: str, *given: str, on: Sequence[str] = tuple(DATA)) -> Statistic:
+    """Rank correlation with test accuracy, pooled over splits, partial given other measures; Holm's
+    correction over the nine measures, the twelve planned or the added partial correlations of a
+    data set.
+    """
+
+    def cases() -> dict[str, Case]:
+        found = {}
+        for label, data in ((label, DATA[label]) for label in on):
+            name = measure + (" | " + ", ".join(given) if given else "")
+            row, part = _pooled(data, _family(measure, given)).loc[name], _splits(data)
+            splits = part["split"].nunique()
+            pooled = measured_pooled(row["rho"], row["low"], row["high"], splits)
+            found[label] = Case(pooled, _size(part), float(row["p Holm"]))
+        return found
+
+    return Statistic(
+        f"{words(measure, given)}: correlation with test accuracy, pooled over splits", cases
+    )
+
+
+def rhos_of(data: str, measure: str) -> pd.Series:
+    """The correlation of a measure with test accuracy within every split of a data set."""
+    return confounds.rho_by_split(_splits(data), measure)
+
+
+def stronger(first: str, second: str, *, signs: tuple[int, int]) -> Statistic:
+    """Difference of the correlations of two measures with test accuracy, each times its sign,
+    paired by split.
+    """
+
+    def cases() -> dict[str, Case]:
+        found = {}
+        for label, data in DATA.items():
+            one, two = (s * rhos_of(data, m) for s, m in zip(signs, (first, second), strict=True))
+            found[label] = Case(measured_mean((one - two).tolist()), _size(_splits(data)))
+        return found
+
+    return Statistic(
+        f"correlation of {words(first)} minus that of {words(second)}, in size, by split", cases
+    )
+
+
+def at_matched_loss(measure: str, most: float = 0.02) -> Statistic:
+    """Rank correlation with the accuracy of networks stopped at a common training loss, pooled over
+    splits.
+    """
+
+    def cases() -> dict[str, Case]:
+        found = {}
+        for label, data in DATA.items():
+            part = table_of("splits")
+            part = part[(part["data"] == data) & (part["matched_loss"] <= most)]
+            rhos = confounds.rho_by_split(part, measure, outcome="matched_accuracy")
+            pooled = pooled_rho(rhos, int(part.groupby("split").size().min()))
+            one = measured_pooled(pooled.rho, *pooled.interval, pooled.replications)
+            found[label] = Case(one, _size(part))
+        return found
+
+    return Statistic(f"{words(measure)}: correlation with accuracy, pooled over splits", cases)
+
+
+def between_data_sets(measure: str) -> Statistic:
+    """Correlation on MNIST minus that on Fashion-MNIST, paired by split: the splits of one number
+    share the seeds of their networks.
+    """
+
+    def cases() -> dict[str, Case]:
+        one, two = (rhos_of(data, measure) for data in DATA.values())
+        found = measured_mean((one - two).dropna().tolist())
+        return {"MNIST minus Fashion-MNIST": Case(found, f"{len(one)} pairs of splits")}
+
+    return Statistic(
+        f"{words(measure)}: correlation on MNIST minus that on Fashion-MNIST, by split", cases
+    )
+
+
+def _all_sizes() -> pd.DataFrame:
+    table = confounds.kept(pd.concat([table_of("sample_sizes"), _splits("mnist")]))
+    return table[table["data"] == "mnist"]
+
+
+def at_sizes(measure: str) -> Statistic:
+    """Rank correlation with test accuracy on MNIST at every n, pooled over splits; Holm's
+    correction over the sizes.
+    """
+
+    def cases() -> dict[str, Case]:
+        parts = {f"n = {n:,}": part for n, part in _all_sizes().groupby("n")}
+        pooled = {label: confounds.pooled(part, measure) for label, part in parts.items()}
+        p = holm({label: found.p for label, found in pooled.items()})
+        return {
+            label: Case(
+                measured_pooled(found.rho, *found.interval, found.replications),
+                _size(parts[label]),
+                p[label],
+            )
+            for label, found in pooled.items()
+        }
+
+    return Statistic(f"{words(measure)}: pooled correlation on MNIST, at each n", cases)
+
+
+def over_sizes(measure: str) -> Statistic:
+    """Change of a correlation on MNIST from the smallest to the largest n: weighted least squares
+    of the splits' correlations on log n.
+    """
+
+    def cases() -> dict[str, Case]:
+        table = _all_sizes()
+        rhos = confounds.rho_by_split(table, measure, by=("n", "split"))
+        size = table.groupby(["n", "split"]).size().loc[rhos.index].to_numpy()
+        n = rhos.index.get_level_values(0).to_numpy(float)
+        root = np.sqrt(size - 3.0)
+        design = np.stack([np.ones_like(n), np.log(n / n.min()) / np.log(n.max() / n.min())], 1)
+        weighted, target = design * root[:, None], rhos.to_numpy() * root
+        inverse = np.linalg.inv(weighted.T @ weighted)
+        fit = inverse @ weighted.T @ target
+        freedom = len(n) - 2
+        error = np.sqrt(((target - weighted @ fit) ** 2).sum() / freedom * inverse[1, 1])
+        label = f"n = {n.min():,.0f} to {n.max():,.0f}"
+        return {label: Case(Measured(float(fit[1]), float(error), freedom), f"{len(n)} splits")}
+
+    return Statistic(
+        f"{words(measure)}: change of the correlation from the least to the largest n", cases
+    )
