@@ -2,6 +2,8 @@
 
 * `comparisons`: our measurement beside a published one: estimates with 95 % intervals,
   differences of means, and the verdict on both.
+* `crossed`: pooled correlations whose replications share their test cases.
+* `moderators`: meta-regression, whether a correlation depends on a property of the replication.
 * `pooling`: correlations pooled over independent replications, rank regressions within them, and
   the reliability of a measurement.
 * `ranks`: rank correlation with intervals. An estimate never stands alone.
@@ -10,9 +12,12 @@
 """
 
 from flatness.statistics.comparisons import Estimate, shown, verdict, welch, welch_from_summaries
+from flatness.statistics.crossed import Crossed, crossed_rho, jackknife_error
+from flatness.statistics.moderators import MetaRegression
 from flatness.statistics.pooling import (
     Pooled,
     disattenuated,
+    new_replication,
     pooled_coefficients,
     pooled_rho,
     rank_regression,
@@ -31,15 +36,20 @@ from flatness.statistics.ranks import (
 from flatness.statistics.scaling import geometric_mean, power_law, t_interval
 
 __all__ = [
+    "Crossed",
     "Estimate",
+    "MetaRegression",
     "Pooled",
     "RankCorrelation",
     "bootstrap_interval",
+    "crossed_rho",
     "disattenuated",
     "fisher_interval",
     "geometric_mean",
     "holm",
+    "jackknife_error",
     "max_rho_test",
+    "new_replication",
     "partial_spearman",
     "pooled_coefficients",
     "pooled_rho",
