@@ -32,7 +32,7 @@ class RightAnswersConfig:
     """
 
     data: tuple[str, ...] = ("mnist", "fashion-mnist")
-    splits: int = 10
+    splits: int = 20
     networks: int = 100
     n: int = 250
     blocks: int = 20
