@@ -1,9 +1,8 @@
 """How many noise draws does the noise divergence need? The splits used thirty; here two hundred.
 
 The first networks of a few splits of :mod:`flat_or_weak.studies.splits`, trained again, measured
-twice with other draws: with thirty and with two hundred. Source: our chapters b3_invariance_pacbayes
-and c3_confounds.
-"""
+twice with other draws: with thirty and with two hundred. Source: our chapters
+b3_invariance_pacbayes and c3_confounds."""
 
 from __future__ import annotations
 

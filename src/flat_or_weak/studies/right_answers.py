@@ -1,10 +1,10 @@
 """On which test images the networks of the splits are right: accuracies on disjoint blocks.
 
-The networks of :mod:`flat_or_weak.studies.splits` are all judged on the same 10,000 test images. Here
-they are trained again, and the test images, in a random order, are cut into blocks of equal size; for
-each network the number of right answers in each block is kept. That is enough to leave out images,
-to resample them, and to judge every split by images of its own. Source: our chapter c3_confounds.
-"""
+The networks of :mod:`flat_or_weak.studies.splits` are all judged on the same 10,000 test images.
+Here they are trained again, and the test images, in a random order, are cut into blocks of equal
+size; for each network the number of right answers in each block is kept. That is enough to leave
+out images, to resample them, and to judge every split by images of its own. Source: our chapter
+c3_confounds."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Pooled correlations whose replications share their test cases.
 
-Replications that are judged on the same cases err together, and the spread between them does not show
-it. What the choice of cases does to the pooled estimate is measured by leaving out groups of cases.
-"""
+Replications that are judged on the same cases err together, and the spread between them does not
+show it. What the choice of cases does to the pooled estimate is measured by leaving out groups of
+cases."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ class Crossed:
     """A correlation pooled over replications that share their test cases.
 
     ``interval`` and ``p`` carry both sources of error; ``replication_error`` and ``case_error`` are
-    the two standard errors, on Fisher's z scale, and ``freedom`` the degrees of freedom of Student's
-    law for both together.
-    """
+    the two standard errors, on Fisher's z scale, and ``freedom`` the degrees of freedom of
+    Student's law for both together."""
 
     rho: float
     interval: tuple[float, float]
@@ -64,11 +63,11 @@ def crossed_rho(
 ) -> Crossed:
     """`pooled_rho` with the error of shared test cases added.
 
-    ``rhos`` (k,) are the correlations of the replications on all cases; ``leave_one_out`` (G, k) those
-    without each of G equal groups of cases. The squared errors add: that between replications, which
-    is `pooled_rho`'s, and the jackknife's over groups of cases. What a case does to a single
-    replication is in both, so the interval is somewhat too wide rather than too narrow (as in the
-    two-way resampling of Owen 2007). Degrees of freedom by Satterthwaite.
+    ``rhos`` (k,) are the correlations of the replications on all cases; ``leave_one_out`` (G, k)
+    those without each of G equal groups of cases. The squared errors add: that between
+    replications, which is `pooled_rho`'s, and the jackknife's over groups of cases. What a case
+    does to a single replication is in both, so the interval is somewhat too wide rather than too
+    narrow (as in the two-way resampling of Owen 2007). Degrees of freedom by Satterthwaite.
 
     Source: our chapter c3_confounds.
     """
