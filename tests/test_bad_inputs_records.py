@@ -13,7 +13,7 @@ from flat_or_weak.engine import scheduling, verify
 from flat_or_weak.records import RecordError
 from flat_or_weak.studies import pair_proxy, vanishing
 from flatness.datasets import download, embed, idx, images
-from flatness.statistics import comparisons, pooling, ranks
+from flatness.statistics import comparisons, crossed, moderators, pooling, ranks
 
 OTHER = (FileNotFoundError, RecordError, SystemExit)
 X, Y = [0.1, 0.5, 0.2, 0.9, 0.7, 0.3, 0.4], [1.0, 4.0, 3.0, 8.0, 5.0, 2.0, 6.0]
@@ -87,6 +87,27 @@ CASES = [
         ),
     ),
     Case(pooling.pooled_rho, call(rhos=[0.3, 0.2, 0.4], n=20, given=1, confidence=0.9)),
+    Case(pooling.new_replication, call(spread=0.02, within=0.01, replications=5, confidence=0.9)),
+    Case(crossed.jackknife_error, call(leave_one_out=[0.3, 0.2, 0.4])),
+    Case(
+        crossed.crossed_rho,
+        call(
+            rhos=[0.3, 0.2, 0.4],
+            leave_one_out=np.array([[0.3, 0.2, 0.4], [0.2, 0.3, 0.4], [0.3, 0.3, 0.4]]),
+            n=20,
+            given=1,
+            confidence=0.9,
+        ),
+    ),
+    Case(
+        moderators.meta_regression,
+        call(
+            rhos=[0.3, 0.2, 0.4, 0.1],
+            sizes=[20, 30, 20, 20],
+            x=[1.0, 2.0, 3.0, 4.0],
+            confidence=0.9,
+        ),
+    ),
     Case(
         lambda values: pooling.rank_regression(table(values), "outcome", ["measure"], ["group"]),
         call(values=[1.0, 2.0, 4.0, 3.0, 5.0]),

@@ -12,17 +12,20 @@ PAIR_PROXY = {  # sections 5.7 and 5.8: 100 networks 784-64-8-10 per data set
         "trace": (-0.226, 0.024),
         "weight_norm": (0.019, 0.848),
         "pair_proxy": (0.374, 1.2e-4),
-        "accuracy_mean": 0.7625,
-        "accuracy_sd": 0.0173,
+        "stored_mean": 0.7625,
+        "stored_sd": 0.0173,
+        "text_mean": 0.80,
         "pair_proxy_range": (647, 968),
     },
     "fashion-mnist": {
         "trace": (-0.241, 0.016),
         "weight_norm": (-0.226, 0.024),
         "pair_proxy": (0.384, 8.15e-5),
-        "accuracy_mean": 0.718,
+        "stored_mean": 0.7311,
+        "stored_sd": 0.0119,
+        "text_mean": 0.718,
     },
-}
+}  # stored_...: the accuracies of the single networks in the author's repository; text_mean: 5.8
 
 VANISHING_NETWORKS = 25  # per regime and size
 

@@ -7,6 +7,7 @@ from scipy import stats
 
 from flatness.statistics.pooling import (
     disattenuated,
+    new_replication,
     pooled_coefficients,
     pooled_rho,
     rank_regression,
@@ -125,3 +126,40 @@ def test_reliability_does_not_see_units_of_measurement(units, k, seed, scale, sh
 def test_disattenuation_wants_a_reliability():
     with pytest.raises(ValueError, match="reliability_of_measure"):
         disattenuated(0.3, 0.0)
+
+
+def test_a_new_replication_is_covered_as_often_as_the_interval_says():
+    """Fifteen replications and a small spread: the plug-in interval is too narrow, ours is not."""
+    rng = np.random.default_rng(4)
+    hits = {"true": 0, "seen": 0, "plug-in": 0}
+    for _ in range(400):
+        true = rng.normal(0.4, 0.05, 13)
+        seen = true + rng.normal(0, np.sqrt(1.07 / 97), 13)
+        found = pooled_rho(np.tanh(seen[:12]), 100)
+        mean = np.arctanh(found.rho)
+        plug_in = stats.norm.ppf(0.975) * found.between
+        hits["true"] += found.prediction[0] < np.tanh(true[12]) < found.prediction[1]
+        hits["seen"] += found.observed[0] < np.tanh(seen[12]) < found.observed[1]
+        hits["plug-in"] += abs(true[12] - mean) < plug_in
+    assert stats.binomtest(hits["seen"], 400, 0.95).pvalue > 1e-3
+    assert hits["true"] >= 375 and hits["plug-in"] < 330
+
+
+@pytest.mark.parametrize("within", [0.002, 0.01])
+def test_new_replication_against_monte_carlo(within):
+    """The confidence distribution, drawn instead of integrated."""
+    rng, spread, k = np.random.default_rng(5), 0.012, 8
+    v = np.maximum((k - 1) * spread / rng.chisquare(k - 1, 400_000), within)
+    draws = np.sqrt(v - within + v / k) * rng.standard_normal(400_000)
+    half = new_replication(spread, within, k)
+    assert np.mean(np.abs(draws) < half) == pytest.approx(0.95, abs=0.002)
+
+
+def test_the_interval_of_the_spread_holds_the_spread():
+    rng = np.random.default_rng(6)
+    hits = 0
+    for _ in range(300):
+        z = rng.normal(0.2, 0.1, 10) + rng.normal(0, 0.1, 10)
+        low, high = pooled_rho(np.tanh(z), 105).between_interval
+        hits += low <= 0.1 <= high
+    assert stats.binomtest(hits, 300, 0.95).pvalue > 1e-3

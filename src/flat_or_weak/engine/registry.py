@@ -14,10 +14,12 @@ from flat_or_weak.studies import (
     full_extension,
     head_to_head,
     noise_divergence,
+    noise_draws,
     pair_proxy,
     part1,
     probe_sets,
     region_selection,
+    right_answers,
     splits,
     vanishing,
 )
@@ -132,6 +134,22 @@ EXPERIMENTS: dict[str, Experiment] = {
         "the hundred networks over 20 data splits of MNIST and Fashion-MNIST, every measure (c3)",
         splits,
         {"quick": splits.SplitsConfig(splits=1, networks=10), "paper": splits.SplitsConfig()},
+    ),
+    "right_answers": Experiment(
+        "right answers of the splits' networks on twenty disjoint blocks of test images (c3)",
+        right_answers,
+        {
+            "quick": right_answers.RightAnswersConfig(splits=1, networks=10),
+            "paper": right_answers.RightAnswersConfig(),
+        },
+    ),
+    "noise_draws": Experiment(
+        "the noise divergence of some of the splits' networks with 30 and 200 draws (b3, c3)",
+        noise_draws,
+        {
+            "quick": noise_draws.NoiseDrawsConfig(data=("mnist",), splits=1, networks=10),
+            "paper": noise_draws.NoiseDrawsConfig(),
+        },
     ),
     "sample_sizes": Experiment(
         "forty networks at n = 100, 500, 1000, over five splits each (c3)",

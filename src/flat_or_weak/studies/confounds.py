@@ -39,6 +39,7 @@ PARTIALS = (
     ("noise_divergence", ("train_loss",)),
     ("noise_divergence", ("pair_proxy", "effective_rank")),
 )
+CLOCK = tuple((measure, ("epochs",)) for measure in MEASURES if measure != "epochs")
 
 
 def kept(table: pd.DataFrame) -> pd.DataFrame:
@@ -83,8 +84,9 @@ def pooled(
 
 
 def pooled_table(table: pd.DataFrame, wanted=tuple((m, ()) for m in MEASURES)) -> pd.DataFrame:
-    """One row per (measure, given): pooled rho, 95 % interval, p corrected by Holm over the rows,
-    interval for a new split.
+    """One row per (measure, given): pooled rho, 95 % interval, p and p corrected by Holm over the
+    rows, the spread between splits, and two intervals for a new split: ``new`` for its true
+    correlation, ``seen`` for the one its networks will show.
     """
     rows = {}
     for measure, given in wanted:
@@ -97,6 +99,8 @@ def pooled_table(table: pd.DataFrame, wanted=tuple((m, ()) for m in MEASURES)) -
             "between": found.between,
             "new low": found.prediction[0],
             "new high": found.prediction[1],
+            "seen low": found.observed[0],
+            "seen high": found.observed[1],
         }
     frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.insert(4, "p Holm", pd.Series(holm(frame["p"].to_dict())))
@@ -104,8 +108,8 @@ def pooled_table(table: pd.DataFrame, wanted=tuple((m, ()) for m in MEASURES)) -
 
 
 def summarise_splits(table: pd.DataFrame) -> dict[str, Any]:
-    """For every data set and size: each measure's pooled rho with accuracy, and (from three splits
-    on) the partial ones.
+    """For every data set and size with at least three splits: each measure's pooled rho with
+    accuracy, the partial ones, and those given the number of epochs.
     """
     summary = {}
     for (data, n), part in table.groupby(["data", "n"]):
@@ -116,6 +120,7 @@ def summarise_splits(table: pd.DataFrame) -> dict[str, Any]:
                 "undecided": int(part["undecided"].sum()),
                 "measures": pooled_table(part).to_dict("index"),
                 "partial": pooled_table(part, PARTIALS).to_dict("index"),
+                "given epochs": pooled_table(part, CLOCK).to_dict("index"),
             }
     return summary
 

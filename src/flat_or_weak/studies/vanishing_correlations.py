@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from flat_or_weak import published
+from flat_or_weak.figures import BLUE, GREY
 from flat_or_weak.studies.vanishing_summary import split
 from flatness.statistics import ranks
 from flatness.statistics.comparisons import Estimate, verdict
@@ -164,3 +166,24 @@ def rho_verdict(ours: tuple[Estimate, int], theirs: float) -> str:
         Estimate(theirs, *ranks.fisher_interval(theirs, size)),
         Estimate(gap, gap - half, gap + half),
     )
+
+
+def inside_figure(
+    found: pd.DataFrame, measures: Sequence[str] = ("Hessian trace", "layer-2 patterns")
+) -> None:
+    """Correlations over both regimes (grey) and inside them (blue) against n, a panel a measure,
+    from the table of `correlations`; what is not there is not drawn.
+    """
+    _, axes = plt.subplots(1, len(measures), figsize=(9, 3.2), sharey=True, layout="constrained")
+    for axis, measure in zip(np.atleast_1d(axes), measures, strict=True):
+        rows = found.xs(measure, level="measure")
+        for column, colour, shift in (("pooled", GREY, -0.12), ("within", BLUE, 0.12)):
+            for place, estimate in enumerate(rows[column]):
+                if isinstance(estimate, Estimate):
+                    ends = [estimate.low, estimate.high]
+                    axis.plot([place + shift] * 2, ends, color=colour, lw=2)
+                    axis.plot(place + shift, estimate.value, "o", color=colour)
+        axis.set_xticks(range(len(rows)), [f"{n:,}" for n in rows.index])
+        axis.axhline(0, color="black", lw=0.6)
+        axis.set(title=measure, xlabel="training images", ylim=(-1, 1))
+    np.atleast_1d(axes)[0].set_ylabel("rank correlation with test accuracy")

@@ -2,6 +2,8 @@
 
 * `comparisons`: our measurement beside a published one: estimates with intervals, tests of
   difference and of equivalence on them, and the verdict on both.
+* `crossed`: pooled correlations whose replications share their test cases.
+* `moderators`: meta-regression, whether a correlation depends on a property of the replication.
 * `pooling`: correlations pooled over independent replications, rank regressions within them, and
   the reliability of a measurement.
 * `ranks`: rank correlation with intervals. An estimate never stands alone.
@@ -20,9 +22,12 @@ from flatness.statistics.comparisons import (
     welch,
     welch_from_summaries,
 )
+from flatness.statistics.crossed import Crossed, crossed_rho, jackknife_error
+from flatness.statistics.moderators import MetaRegression
 from flatness.statistics.pooling import (
     Pooled,
     disattenuated,
+    new_replication,
     pooled_coefficients,
     pooled_rho,
     rank_regression,
@@ -41,19 +46,24 @@ from flatness.statistics.ranks import (
 from flatness.statistics.scaling import geometric_mean, power_law, t_interval
 
 __all__ = [
+    "Crossed",
     "Estimate",
     "Measured",
+    "MetaRegression",
     "Pooled",
     "RankCorrelation",
     "bootstrap_interval",
+    "crossed_rho",
     "disattenuated",
     "fisher_interval",
     "geometric_mean",
     "holm",
+    "jackknife_error",
     "max_rho_test",
     "measured_mean",
     "measured_pooled",
     "measured_rho",
+    "new_replication",
     "partial_spearman",
     "pooled_coefficients",
     "pooled_rho",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.optimize import brentq
 
 from flatness._internal import rules
 from flatness._internal.arguments import real_array
@@ -19,19 +20,23 @@ from flatness.statistics.scaling import t_interval
 
 @dataclass(frozen=True)
 class Pooled:
-    """A rank correlation over k replications of n units each.
+    """A rank correlation over k replications of n units each, all intervals back-transformed from
+    Fisher's z scale.
 
-    ``rho`` and ``interval`` are the mean over replications and its confidence interval, ``between``
-    the standard deviation of the true correlations over replications, ``prediction`` the interval
-    for the correlation of a new replication, ``p`` of rho = 0. ``between`` and ``prediction`` are
-    on Fisher's z scale and back-transformed respectively.
+    ``rho`` and ``interval`` are the mean over replications and its confidence interval, ``p`` that of
+    rho = 0. ``between`` is the standard deviation of the true correlations over replications, on the
+    z scale, and ``between_interval`` its confidence interval. Two intervals are for a replication not
+    yet seen: ``prediction`` for its *true* correlation, with the uncertainty of ``between`` carried
+    along; ``observed`` for the one that n of its units will *show*.
     """
 
     rho: float
     interval: tuple[float, float]
     p: float
     between: float
+    between_interval: tuple[float, float]
     prediction: tuple[float, float]
+    observed: tuple[float, float]
     replications: int
     n: int
 
@@ -47,9 +52,9 @@ def pooled_rho(
     with rho the pooled one: the same for all. Then the random-effects estimate is the plain mean,
     the interval of Hartung and Knapp is Student's with the variance s^2 seen between replications,
     and the method of moments gives between^2 = max(0, s^2 - v). A few replications can agree by
-    luck better than sampling allows: where s^2 < v, the interval takes v. Needs k >= 3.
+    luck better than sampling allows: where s^2 < v, the intervals take v. Needs k >= 3.
 
-    Source: Hartung and Knapp (2001); our chapter c3_confounds.
+    Source: Hartung and Knapp (2001); our chapter c3_confounds. ``prediction``: `new_replication`.
 
     >>> same = pooled_rho([0.3, 0.3, 0.3], 100)
     >>> round(same.rho, 12), same.between
@@ -63,22 +68,52 @@ def pooled_rho(
     if n < 5 + given:
         raise ValueError(f"n: expected at least {5 + given}, got {n}")
     z, k = np.arctanh(rhos), len(rhos)
-    mean, spread = z.mean(), z.var(ddof=1)
+    mean, seen = z.mean(), z.var(ddof=1)
     v = (1 + np.tanh(mean) ** 2 / 2) / (n - 3 - given)
-    between, spread = max(0.0, spread - v), max(spread, v)
-    t = stats.t.ppf((1 + confidence) / 2, k - 1)
-    half, wide = t * np.sqrt(spread / k), t * np.sqrt(between + spread / k)
-    p = 2 * stats.t.sf(abs(mean) / np.sqrt(spread / k), k - 1)
-    back = lambda low, high: (float(np.tanh(low)), float(np.tanh(high)))  # noqa: E731
+    spread, tail = max(seen, v), (1 + confidence) / 2
+    t = stats.t.ppf(tail, k - 1)
+    half, whole = t * np.sqrt(spread / k), t * np.sqrt(spread * (1 + 1 / k))
+    new = new_replication(seen, v, k, confidence)
+    ends = (k - 1) * seen / stats.chi2.ppf([tail, 1 - tail], k - 1)
+    back = lambda half: (float(np.tanh(mean - half)), float(np.tanh(mean + half)))  # noqa: E731
     return Pooled(
-        float(np.tanh(mean)),
-        back(mean - half, mean + half),
-        float(p),
-        float(np.sqrt(between)),
-        back(mean - wide, mean + wide),
-        k,
-        int(n),
+        rho=float(np.tanh(mean)),
+        interval=back(half),
+        p=float(2 * stats.t.sf(abs(mean) / np.sqrt(spread / k), k - 1)),
+        between=float(np.sqrt(max(0.0, seen - v))),
+        between_interval=tuple(np.sqrt(np.maximum(0.0, ends - v)).tolist()),
+        prediction=back(new),
+        observed=back(whole),
+        replications=k,
+        n=int(n),
     )
+
+
+@checked(spread=rules.at_least(0), within=rules.above(0), replications=rules.at_least(2), confidence=rules.inside(0, 1))
+def new_replication(
+    spread: float, within: float, replications: int, confidence: float = 0.95
+) -> float:
+    """Half width of the prediction interval for the true effect of a new replication, around the mean
+    of k ``replications`` with sample variance ``spread`` and known sampling variance ``within``.
+
+    Under normal errors (k - 1) spread / V is chi-squared, V = between^2 + within. So V has the
+    confidence distribution (k - 1) spread / chi^2, not below ``within``, and given V the new effect
+    lies around the mean with variance (V - within) + V / k. The half width is the quantile of that
+    mixture of normal laws. A plug-in of the estimate between = 0 would leave out what the chi-squared
+    law still allows.
+
+    Source: Nagashima, Noma and Furukawa (2019), for equal sampling variances.
+
+    >>> round(new_replication(1.0, 1e-12, 5), 3)  # no sampling error: t(.975, 4) sqrt(1 + 1/5)
+    3.041
+    """
+    quantiles = (np.arange(4000) + 0.5) / 4000
+    v = np.maximum(
+        (replications - 1) * spread / stats.chi2.ppf(quantiles, replications - 1), within
+    )
+    sd = np.sqrt(v - within + v / replications)
+    inside_of = lambda half: float(np.mean(2 * stats.norm.cdf(half / sd) - 1)) - confidence  # noqa: E731
+    return float(brentq(inside_of, 0.0, 40 * sd.max(), xtol=1e-12))
 
 
 def rank_regression(

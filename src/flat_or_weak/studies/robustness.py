@@ -1,0 +1,74 @@
+"""How the correlations of the splits depend on the size of the training set and on the test images.
+
+Source: our chapter c3_confounds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from flat_or_weak.studies import confounds
+from flat_or_weak.studies.right_answers import block_counts
+from flatness.statistics.crossed import Crossed, crossed_rho
+from flatness.statistics.moderators import MetaRegression, meta_regression
+from flatness.statistics.pooling import Pooled, pooled_rho
+
+
+def by_size(table: pd.DataFrame, measure: str, given: tuple[str, ...] = ()) -> MetaRegression:
+    """How a measure's correlation with test accuracy depends on the number of training images:
+    meta-regression over all splits, the predictor log2 of n, so that the slope is the change on
+    Fisher's scale for a doubling of n.
+    """
+    part = confounds.kept(table)
+    groups = part.groupby(["n", "split"])
+    rhos = confounds.rho_by_split(part, measure, given, by=("n", "split"))
+    sizes = groups.size().to_numpy() - len(given)
+    return meta_regression(rhos.to_numpy(), sizes, np.log2([n for n, _ in rhos.index]))
+
+
+def crossed_with_images(
+    table: pd.DataFrame, images: pd.DataFrame, measure: str, given: tuple[str, ...] = ()
+) -> Crossed:
+    """`pooled` with the error of the test images, which all splits share.
+
+    ``images`` is the table of :mod:`flat_or_weak.studies.right_answers` for networks of ``table`` (one
+    data set); only its splits count. Each block of test images is left out in turn.
+    """
+    part = confounds.kept(table).merge(
+        images.drop(columns="test_accuracy"), on=["data", "split", "seed"], how="inner"
+    )
+    right = block_counts(part)
+    without = [
+        confounds.rho_by_split(part.assign(left=right.sum(1) - one), measure, given, "left")
+        for one in right.T
+    ]
+    return crossed_rho(
+        confounds.rho_by_split(part, measure, given).to_numpy(),
+        np.array(without),
+        int(part.groupby("split").size().min()),
+        given=len(given),
+    )
+
+
+def own_images(
+    table: pd.DataFrame, images: pd.DataFrame, measure: str, given: tuple[str, ...] = ()
+) -> Pooled:
+    """`pooled`, every split judged by test images that no other split is judged by.
+
+    The blocks of test images are dealt to the splits, so that the correlations of different splits
+    have no image in common. Fewer images each: the correlations are attenuated, and comparable with
+    each other only.
+    """
+    part = confounds.kept(table).merge(
+        images.drop(columns="test_accuracy"), on=["data", "split", "seed"], how="inner"
+    )
+    right, splits = block_counts(part), np.unique(part["split"])
+    owner = np.resize(splits, right.shape[1])
+    mine = owner[None, :] == part["split"].to_numpy()[:, None]
+    part = part.assign(mine=np.where(mine, right, 0).sum(1) / mine.sum(1))
+    return pooled_rho(
+        confounds.rho_by_split(part, measure, given, "mine").to_numpy(),
+        int(part.groupby("split").size().min()),
+        given=len(given),
+    )
