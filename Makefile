@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: book test execute pages pdf verify mutants lock benchmarks clean help
+.PHONY: book lint test execute pages pdf verify mutants lock benchmarks clean help
 
 help:
 	@echo "make book         set up, execute the chapters that changed, render _build/html/index.html"
@@ -30,7 +30,8 @@ help:
 	@echo "make execute      execute the chapters that changed (CHAPTER=name: that one, changed or not)"
 	@echo "make pages        the rendered book in an installed Chromium: links, mathematics, contrast, phone, search"
 	@echo "make pdf          the rendered book as one PDF, printed by an installed Chromium"
-	@echo "make verify       compute a sample of the recorded full-scale results again and compare"
+	@echo "make lint         format, lint and types of the code, nothing changed"
+	@echo "make verify       the long versions of the tests; compute a sample of the recorded full-scale results again and compare"
 	@echo "make mutants      small changes of a module's code, and how many its tests notice (MODULE=curvature: that module)"
 	@echo "make lock         requirements.lock from requirements.txt, with hashes"
 	@echo "make benchmarks   comparisons with peers, printed as ratios"
@@ -62,6 +63,9 @@ test: $(READY)
 	    $(if $(CHAPTER),$(CHOSEN:%=book/%.ipynb),tests src book) && \
 	echo "== all passed ($$(( $$(date +%s) - start )) s)"
 
+lint: $(READY)
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/mypy
+
 $(VENV)/.browser: $(READY) requirements-browser.txt
 	@$(PIP) -r requirements-browser.txt
 	@touch $@
@@ -73,6 +77,8 @@ pdf: $(VENV)/.browser book
 	@$(BIN)/python book/print.py
 
 verify: $(READY)
+	@$(BIN)/python -m pytest -q -m slow -n $(JOBS) tests
+	@LONG_PROPERTIES=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/test_trust.py tests/datasets/test_idx.py
 	@$(BIN)/python -m flat_or_weak verify
 
 $(VENV)/.mutation: $(READY) requirements-mutation.txt
