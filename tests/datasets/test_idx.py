@@ -1,7 +1,7 @@
 """The IDX reader against NumPy, and against everything that is not an IDX file."""
 
-import os
 import gzip
+import os
 import struct
 
 import numpy as np
