@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: book test execute pages pdf verify mutants lock benchmarks clean help
+.PHONY: book lint test execute pages pdf verify mutants lock benchmarks clean help
 
 help:
 	@echo "make book         set up, execute the chapters that changed, render _build/html/index.html"
@@ -62,6 +62,9 @@ test: $(READY)
 	    $(if $(CHAPTER),$(CHOSEN:%=book/%.ipynb),tests src book) && \
 	echo "== all passed ($$(( $$(date +%s) - start )) s)"
 
+lint: $(READY)
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/mypy
+
 $(VENV)/.browser: $(READY) requirements-browser.txt
 	@$(PIP) -r requirements-browser.txt
 	@touch $@
@@ -73,6 +76,8 @@ pdf: $(VENV)/.browser book
 	@$(BIN)/python book/print.py
 
 verify: $(READY)
+	@$(BIN)/python -m pytest -q -m slow -n $(JOBS) tests
+	@LONG_PROPERTIES=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/test_trust.py tests/datasets/test_idx.py
 	@$(BIN)/python -m flat_or_weak verify
 
 $(VENV)/.mutation: $(READY) requirements-mutation.txt

@@ -9,9 +9,8 @@ import torch
 from bad_inputs import Case, defects
 
 from flat_or_weak import playground, records
-from flat_or_weak.engine import scheduling, verify
 from flat_or_weak.records import RecordError
-from flat_or_weak.studies import pair_proxy, vanishing
+from flat_or_weak.studies import vanishing
 from flatness.datasets import download, embed, idx, images
 from flatness.statistics import comparisons, crossed, moderators, pooling, ranks
 

@@ -4,6 +4,7 @@ versions are locked.
 
 import ast
 import json
+import os
 import re
 from pathlib import Path
 
@@ -95,6 +96,8 @@ JSON = st.recursive(
     max_leaves=5,
 )
 
+EXAMPLES = 5000 if os.environ.get("LONG_PROPERTIES") else 500
+
 
 def outcome(folder, content):
     """Write bytes as a record, read it with and without a configuration: a valid record, or
@@ -128,8 +131,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("records")
 
 
-@pytest.mark.slow
-@settings(deadline=None, derandomize=True, max_examples=5000)
+@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
 @given(
     place=st.sampled_from(
         [(key,) for key in VALID]
@@ -151,8 +153,7 @@ def test_record_with_one_entry_replaced(folder, place, value, delete):
     outcome(folder, json.dumps(content).encode())
 
 
-@pytest.mark.slow
-@settings(deadline=None, derandomize=True, max_examples=5000)
+@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
 @given(start=st.integers(0, 200), length=st.integers(0, 20), instead=st.binary(max_size=12))
 def test_record_with_a_piece_cut_out(folder, start, length, instead):
     text = json.dumps(VALID).encode()

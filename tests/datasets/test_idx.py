@@ -1,6 +1,7 @@
 """The IDX reader against NumPy, and against everything that is not an IDX file."""
 
 import gzip
+import os
 import struct
 
 import numpy as np
@@ -13,6 +14,8 @@ from flatness.datasets.idx import IDXError, parse_idx, read_bytes
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=6)
 ARRAYS = hnp.arrays(np.uint8, SHAPES)
+
+EXAMPLES = 3000 if os.environ.get("LONG_PROPERTIES") else 500
 
 
 def encode(array: np.ndarray) -> bytes:
@@ -42,13 +45,13 @@ def test_reads_back_what_was_written(array):
     assert not read.flags.writeable
 
 
-@settings(deadline=None, derandomize=True, max_examples=3000)
+@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
 @given(st.binary(max_size=64))
 def test_random_bytes(data):
     refused_or_exact(data)
 
 
-@settings(deadline=None, derandomize=True, max_examples=3000)
+@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
 @given(st.integers(0, 255), st.lists(st.integers(0, 2**32 - 1), max_size=5), st.binary(max_size=64))
 @example(8, [2**32 - 1] * 3, b"")  # 2^96 bytes announced
 @example(8, [0, 2**32 - 1, 2**32 - 1], b"")  # product 0, yet no array of this shape exists
@@ -60,7 +63,7 @@ def test_plausible_headers_with_lying_sizes(kind, sizes, body):
     )
 
 
-@settings(deadline=None, derandomize=True, max_examples=3000)
+@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
 @given(ARRAYS, st.data())
 def test_one_wrong_byte(array, data):
     file = bytearray(encode(array))
@@ -69,7 +72,7 @@ def test_one_wrong_byte(array, data):
     refused_or_exact(bytes(file))
 
 
-@settings(deadline=None, derandomize=True, max_examples=2000)
+@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
 @given(ARRAYS, st.data())
 def test_truncated_or_extended(array, data):
     file = encode(array)

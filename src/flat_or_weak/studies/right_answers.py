@@ -19,8 +19,8 @@ from torch import Tensor
 
 from flat_or_weak.studies import pair_proxy
 from flat_or_weak.studies.splits import SplitsConfig
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import any_dtype, at_least, labels, shape
 from flatness.datasets.images import N_POOL, N_TRAIN, load
 from flatness.networks.mlp import MLPEnsemble
 
@@ -42,7 +42,7 @@ class RightAnswersConfig:
         return SplitsConfig(networks=self.networks)
 
 
-@checked(blocks=at_least(1), seed=at_least(0))
+@checked(blocks=rules.at_least(1), seed=rules.at_least(0))
 def image_blocks(images: int, blocks: int, seed: int) -> Tensor:
     """A random partition of ``images`` indices into ``blocks`` of equal size, (blocks, images /
     blocks).
@@ -58,7 +58,7 @@ def image_blocks(images: int, blocks: int, seed: int) -> Tensor:
     return order.reshape(blocks, -1)
 
 
-@checked(x=shape("n d"), y=labels, blocks=any_dtype)
+@checked(x=rules.shape("n d"), y=rules.labels, blocks=rules.any_dtype)
 def right_by_block(networks: MLPEnsemble, x: Tensor, y: Tensor, blocks: Tensor) -> Tensor:
     """Right answers of each network in each block of rows of ``x``, (M, blocks), int64."""
     return torch.stack(

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
@@ -143,7 +144,8 @@ def _doors(function: Callable[..., Any], rules: dict[str, Rule | None]) -> list[
         annotation = parameter.annotation
         try:
             if isinstance(annotation, str):
-                annotation = eval(annotation, function.__globals__)
+                told = types.SimpleNamespace(__annotations__={name: annotation})
+                annotation = typing.get_type_hints(told, function.__globals__)[name]
             optional = parameter.default is None or type(None) in typing.get_args(annotation)
             kind = kind_of(annotation)
             if parameter.kind is parameter.VAR_POSITIONAL:

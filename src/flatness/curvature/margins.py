@@ -27,7 +27,7 @@ def output_margins(networks: MLPEnsemble, x: Tensor, y: Tensor) -> Tensor:
     return margins_of_outputs(outputs, y)
 
 
-@checked(outputs=shape("M n K"), y=labels)
+@checked(outputs=rules.shape("M n K"), y=rules.labels)
 def margins_of_outputs(outputs: Tensor, y: Tensor) -> Tensor:
     """The same from outputs (M, n, K), K >= 2, of whatever networks.
 

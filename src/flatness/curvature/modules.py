@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
 from flatness._internal.modules import (
     Function,
@@ -39,7 +40,6 @@ from flatness._internal.modules import (
     module_argument,
     twice_differentiable,
 )
-from flatness._internal.rules import any_dtype, at_least, labels, one_of, shape
 from flatness.curvature.piecewise_linear import (
     NoExactTrace,
     gradients,
@@ -51,7 +51,7 @@ from flatness.curvature.trace import LOSSES, BlockTrace, TraceEstimate, output_f
 
 
 @checked(
-    x=any_dtype, loss=one_of(*LOSSES), matrix=one_of(*MATRICES), max_bytes=at_least(1), model=None
+    x=rules.any_dtype, loss=rules.one_of(*LOSSES), matrix=rules.one_of(*MATRICES), max_bytes=rules.at_least(1), model=None
 )
 def module_hessian_trace(
     model: nn.Module,
@@ -98,7 +98,7 @@ def module_hessian_trace(
         return BlockTrace({name: value / len(x) for name, value in sums.items()})
 
 
-@checked(x=any_dtype, y=any_dtype, probes=at_least(2), loss=one_of(*LOSSES), model=None)
+@checked(x=rules.any_dtype, y=rules.any_dtype, probes=rules.at_least(2), loss=rules.one_of(*LOSSES), model=None)
 def module_hutchinson_trace(
     model: nn.Module,
     x: Tensor,
@@ -144,9 +144,9 @@ def module_hutchinson_trace(
 def _loss(outputs: Tensor, y: Tensor, loss: str) -> Tensor:
     sizes = {"n": (len(outputs), "x"), "K": (outputs.shape[1], "model")}
     if loss == "square":
-        shape("n K")("y", y, sizes)
+        rules.shape("n K")("y", y, sizes)
         return (outputs - y).square().sum(-1).mean() / 2
-    labels("y", y, sizes)
+    rules.labels("y", y, sizes)
     return nn.functional.cross_entropy(outputs, y)
 
 

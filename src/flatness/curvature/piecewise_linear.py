@@ -27,6 +27,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
 from flatness._internal.modules import (
     Function,
@@ -36,7 +37,6 @@ from flatness._internal.modules import (
     module_argument,
     twice_differentiable,
 )
-from flatness._internal.rules import any_dtype
 
 INSTEAD = (
     "module_hutchinson_trace estimates the trace of any model, and matrix='gauss_newton' gives the "
@@ -48,7 +48,7 @@ class NoExactTrace(ValueError):
     """The trace of this model's Hessian is not computed exactly; the message says why."""
 
 
-@checked(x=any_dtype, model=None)
+@checked(x=rules.any_dtype, model=None)
 def block_nonlinearity(
     model: nn.Module, x: Tensor, *, dtype: torch.dtype = torch.float64, seed: int = 0
 ) -> dict[str, float]:

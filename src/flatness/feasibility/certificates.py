@@ -30,7 +30,6 @@ from numpy.typing import ArrayLike
 from flatness._internal import rules
 from flatness._internal.arguments import KindError, integer, integer_array, real_array
 from flatness._internal.checks import checked
-from flatness._internal.rules import shape
 from flatness.feasibility.frames import frame_of
 
 MARGIN = 1e-12

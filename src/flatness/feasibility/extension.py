@@ -37,7 +37,6 @@ from numpy.typing import ArrayLike
 
 from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import at_least
 from flatness.feasibility.certificates import MARGIN, Farkas, margins
 from flatness.feasibility.labelled_points import checked_system
 from flatness.feasibility.oracle import UNDECIDED, Oracle
@@ -211,11 +210,11 @@ class _Children:
         self.wanted[tuple(self.questions[index])] = False
 
 
-@checked(num_classes=None, limit=at_least(1), exact=None)
+@checked(num_classes=None, limit=rules.at_least(1), exact=None)
 def count_labellings(
-    features,
-    labels,
-    probes,
+    features: ArrayLike,
+    labels: ArrayLike,
+    probes: ArrayLike,
     num_classes: int,
     *,
     partial: bool = False,
@@ -249,7 +248,7 @@ def count_labellings(
     return Count(levels[-1], tuple(levels), tree.undecided, tree.calls)
 
 
-@checked(overflow=False, num_classes=None, runs=at_least(2), population=at_least(1), exact=None)
+@checked(overflow=False, num_classes=None, runs=rules.at_least(2), population=rules.at_least(1), exact=None)
 def estimate_labellings(
     features: ArrayLike,
     labels: ArrayLike,

@@ -26,7 +26,6 @@ from numpy.typing import ArrayLike
 from flatness._internal import rules
 from flatness._internal.checks import checked
 from flatness._internal.processes import map_processes
-from flatness._internal.rules import at_least, one_of
 from flatness.feasibility import refutations
 from flatness.feasibility.certificates import MARGIN, Farkas, _margins
 from flatness.feasibility.labelled_points import TrainingPolicyInfeasible, checked_system
@@ -216,12 +215,12 @@ class _Ledger:
         )
 
 
-TIES = one_of("mark", "decide")
+TIES = rules.one_of("mark", "decide")
 
 
 @checked(num_classes=None, exact=None, ties=TIES)
 def pair_verdicts(
-    features, labels, probes, num_classes: int, *, exact: bool = True, ties: str = "mark"
+    features: ArrayLike, labels: ArrayLike, probes: ArrayLike, num_classes: int, *, exact: bool = True, ties: str = "mark"
 ) -> PairVerdicts:
     """Certified verdicts for every probe and class.
 
@@ -248,11 +247,11 @@ def pair_verdicts(
     return _pair_verdicts(features, labels, probes, num_classes, exact, ties)
 
 
-@checked(overflow=False, num_classes=None, exact=None, ties=TIES, workers=at_least(1))
+@checked(overflow=False, num_classes=None, exact=None, ties=TIES, workers=rules.at_least(1))
 def pair_verdicts_ensemble(
-    features,
-    labels,
-    probes,
+    features: ArrayLike,
+    labels: ArrayLike,
+    probes: ArrayLike,
     num_classes: int,
     *,
     exact: bool = True,

@@ -74,7 +74,7 @@ def sides(cone: PolicyCone, between: np.ndarray, probes: np.ndarray, a: int, c: 
     return np.stack([(values > 0).any(0), (values < 0).any(0)])
 
 
-@checked(points=shape("m? d"), num_classes=at_least(2))
+@checked(points=rules.shape("m? d"), num_classes=rules.at_least(2))
 def constraint_rows(
     points: np.ndarray, labels: np.ndarray, rivals: np.ndarray, num_classes: int
 ) -> np.ndarray:

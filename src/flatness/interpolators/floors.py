@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import shape
 from flatness.networks.activations import Activation
 from flatness.networks.two_layer import as_data
 
@@ -22,7 +22,7 @@ MOST_RAYS = 200_000  # subsets of d - 1 samples that `flatness_floor` is ready t
 _POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-@checked(x=shape("n d", "M n d"), y=shape("n", "M n"), xi=shape("n", "M n"))
+@checked(x=rules.shape("n d", "M n d"), y=rules.shape("n", "M n"), xi=rules.shape("n", "M n"))
 def flatness_floor(
     x: torch.Tensor, y: torch.Tensor, activation: Activation, xi: torch.Tensor | None = None
 ) -> torch.Tensor:

@@ -48,7 +48,7 @@ def legendre(d: int, k: int, t: np.ndarray | float) -> np.ndarray:
     return scipy.special.eval_gegenbauer(k, alpha, t) / scipy.special.eval_gegenbauer(k, alpha, 1.0)
 
 
-@checked(r=at_least(2), k=at_least(0))
+@checked(r=rules.at_least(2), k=rules.at_least(0))
 def cosine_multiplier(r: int, k: int) -> float:
     """omega_k of the cosine transform E_v |<v, z>| Y(v) = omega_k Y(z) on degree-k harmonics Y of
     R^r, v uniform on the unit sphere, |z| = 1; 0 for odd k, of order k^{-(r+2)/2} for even k.
@@ -65,7 +65,7 @@ def cosine_multiplier(r: int, k: int) -> float:
     return (-1) ** (k // 2 - 1) * math.exp(size) / (2 * math.pi)
 
 
-@checked(d=at_least(3), degrees=at_least(0), directions=at_least(1))
+@checked(d=rules.at_least(3), degrees=rules.at_least(0), directions=rules.at_least(1))
 def harmonic_energies(
     link: Callable[[torch.Tensor], torch.Tensor], d: int, degrees: int, directions: int = 1
 ) -> np.ndarray:

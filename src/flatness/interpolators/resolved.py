@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import above, at_least, shape
 
 GRID = 20_000
 
@@ -32,7 +32,7 @@ class Resolution:
     degree: int
 
 
-@checked(overflow=False, x=shape("n 2"), degree=at_least(2))
+@checked(overflow=False, x=rules.shape("n 2"), degree=rules.at_least(2))
 def resolution(x: np.ndarray, degree: int) -> Resolution:
     """T_n for x (n, 2), from above; infinite if the sample does not resolve the harmonics."""
     angle, length = np.arctan2(x[:, 1], x[:, 0]), np.hypot(x[:, 0], x[:, 1])
@@ -58,7 +58,7 @@ def resolution(x: np.ndarray, degree: int) -> Resolution:
     return Resolution(float(population + sample / gram), gram, degree)
 
 
-@checked(x=shape("n 2"))
+@checked(x=rules.shape("n 2"))
 def plane_constants(x: np.ndarray) -> tuple[float, float]:
     """(lambda_n, mu_n), ReLU, x (n, 2): the first from below, the second exactly (off kinks)."""
     angle = 2 * np.pi / GRID * np.arange(GRID)
@@ -72,7 +72,7 @@ def plane_constants(x: np.ndarray) -> tuple[float, float]:
     return max(0.0, float(least)), float((active * size[:, None]).mean(0).min() / 2)
 
 
-@checked(overflow=False, x=shape("n 2"), loss=above(0), norm=above(0), flatness=above(0))
+@checked(overflow=False, x=rules.shape("n 2"), loss=rules.above(0), norm=rules.above(0), flatness=rules.above(0))
 def bad_ratio(x: np.ndarray, loss: float, norm: float, flatness: float) -> tuple[float, Resolution]:
     """A number below F*(f) / F*_min for every interpolator f with P (f - h)^2 >= `loss`, where h is
     a network that interpolates, of variation norm `norm` and F* = `flatness` on x; best degree.

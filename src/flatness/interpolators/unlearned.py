@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import above, at_least, inside
 from flatness.interpolators.small_ball_bounds import energy_lower_bound, slope_lower_bound
 from flatness.networks.activations import Activation
 
@@ -50,7 +50,7 @@ class UnlearnedBound:
     slope: float
 
 
-@checked(n=at_least(2), d=at_least(2), kappa=above(0), failure=inside(0, 1), draws=at_least(1000))
+@checked(n=rules.at_least(2), d=rules.at_least(2), kappa=rules.above(0), failure=rules.inside(0, 1), draws=rules.at_least(1000))
 def unlearned_bound(
     n: int,
     d: int,

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flatness._internal import rules
 from flatness._internal.arguments import KindError, finite
 from flatness._internal.modules import module_argument
-from flatness._internal.rules import labels
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.torch_models import ensemble_of
 
@@ -82,7 +82,7 @@ def classes(name: str, y: Tensor, n: int, count: int) -> None:
     """Int64 classes (n,) of a model with ``count`` outputs, at least two."""
     if count < 2:
         raise ValueError(f"{name}: expected at least two outputs, one per class, got {count}")
-    labels("y", y, {"n": (n, "x"), "K": (count, name)})
+    rules.labels("y", y, {"n": (n, "x"), "K": (count, name)})
 
 
 def stack(

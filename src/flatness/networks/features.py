@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness._internal.rules import shape
 
 
-@checked(features=shape("M n D"))
+@checked(features=rules.shape("M n D"))
 def effective_rank(features: Tensor) -> Tensor:
     """exp(entropy) of the normalised singular values of the features (M, n, D): between 1 and D,
     shape (M,).

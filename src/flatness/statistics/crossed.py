@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from flatness._internal import rules
 from flatness._internal.arguments import real_array
 from flatness._internal.checks import checked
-from flatness._internal import rules
 from flatness.statistics.pooling import pooled_rho
 
 

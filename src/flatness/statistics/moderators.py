@@ -9,9 +9,9 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
+from flatness._internal import rules
 from flatness._internal.arguments import integer_array, real_array
 from flatness._internal.checks import checked
-from flatness._internal import rules
 from flatness.statistics.comparisons import Estimate
 
 
