@@ -200,6 +200,14 @@ def _rescued(net, found, x, y, schedule, generator) -> dict[str, TwoLayer]:
     return rescued
 
 
+def _for_each(net: TwoLayer, count: int) -> TwoLayer:
+    """The networks, one for each of ``count`` data sets: a single one stands for all."""
+    if net.count == count:
+        return net
+    copies = net.a.expand(count, -1).clone(), net.W.expand(count, -1, -1).clone()
+    return TwoLayer(*copies, net.activation)
+
+
 def _with(net: TwoLayer, index: torch.Tensor, part: TwoLayer) -> TwoLayer:
     a, W = net.a.clone(), net.W.clone()
     a[index], W[index] = part.a, part.W
@@ -247,6 +255,7 @@ def best_of(
     if len(names) != len(nets):
         raise ValueError(f"names: expected one for each of {len(nets)} networks, got {len(names)}")
     _check_candidates("nets", nets, x)
+    nets = [_for_each(net, len(x)) for net in nets]
     losses = torch.stack([_half_mse(net, x, y) for net in nets])
     flat = torch.stack([orbit_minimum(net, x) for net in nets])
     value, index = torch.where(losses <= tolerance, flat, torch.inf).min(0)
