@@ -53,19 +53,19 @@ CASES = [
         of_module(modules.module_hessian_trace),
         parts("x", loss=loss, matrix=lambda: "hessian", max_bytes=lambda: 10**6),
         "curvature.module_hessian_trace",
-        named={"x": "x|model"},
+        says="x|model",
     ),
     Case(
         drawn,
         parts("x", "y", probes=lambda: 3, loss=loss),
         "curvature.module_hutchinson_trace",
-        named={"x": "x|model|y"},
+        says="x|model|y",
     ),
     Case(
         of_module(piecewise_linear.block_nonlinearity),
         parts("x", seed=lambda: 1),
         "curvature.block_nonlinearity",
-        named={"x": "x|model"},
+        says="x|model",
     ),
     Case(
         margins.margins_of_outputs,
@@ -82,11 +82,8 @@ CASES = [
             epochs=lambda: [3.0, 4.0],
         ),
         "measures.measure",
-        exempt={"names: one": "asks for one measure"}
-        | dict.fromkeys(
-            ("points: one in axis 0", "points: one more in axis 0"), "any number of points"
-        ),
-        named={"networks": "model|x|epochs|points"},
+        allows="names: one|points: one in axis 0|points: one more in axis 0",
+        says="model|x|epochs|points",
     ),
     Case(
         curvature.hessian_trace,

@@ -381,7 +381,11 @@ def test_an_empty_training_policy_is_an_error_with_a_refutation():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"features": [[np.nan], [1.0]]}, ValueError, r"^features: expected finite values only, got nan at \(0, 0\)$"),
+        (
+            {"features": [[np.nan], [1.0]]},
+            ValueError,
+            r"^features: expected finite values only, got nan at \(0, 0\)$",
+        ),
         ({"probes": [[np.inf]]}, ValueError, "^probes: expected finite values only, got inf"),
         (
             {"features": [0.0, 1.0]},

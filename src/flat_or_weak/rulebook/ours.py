@@ -28,7 +28,7 @@ OURS = named(
             "true",
             "F* ratio at least of order (n/d)^(1/4), proved; (n/d)^(1/2) up to logarithms by a "
             "cited theorem. With the proved constants it exceeds 1 only at astronomical n/d",
-            "(implied * np.sqrt(implied.index) <= 32 * 8 / 3 * np.sqrt(7)).all()",
+            "(implied * implied.index**0.5 <= 32 * 8 / 3 * 7**0.5).all()",
         ),
         "A4 fails when the target is far from the class (three tanh links)": above(
             "ours", "a7_flattest", flattest_loss("approximation"), "ledger", form=".2g", found=True

@@ -51,7 +51,11 @@ from flatness.curvature.trace import LOSSES, BlockTrace, TraceEstimate, output_f
 
 
 @checked(
-    x=rules.any_dtype, loss=rules.one_of(*LOSSES), matrix=rules.one_of(*MATRICES), max_bytes=rules.at_least(1), model=None
+    x=rules.any_dtype,
+    loss=rules.one_of(*LOSSES),
+    matrix=rules.one_of(*MATRICES),
+    max_bytes=rules.at_least(1),
+    model=None,
 )
 def module_hessian_trace(
     model: nn.Module,
@@ -98,7 +102,13 @@ def module_hessian_trace(
         return BlockTrace({name: value / len(x) for name, value in sums.items()})
 
 
-@checked(x=rules.any_dtype, y=rules.any_dtype, probes=rules.at_least(2), loss=rules.one_of(*LOSSES), model=None)
+@checked(
+    x=rules.any_dtype,
+    y=rules.any_dtype,
+    probes=rules.at_least(2),
+    loss=rules.one_of(*LOSSES),
+    model=None,
+)
 def module_hutchinson_trace(
     model: nn.Module,
     x: Tensor,

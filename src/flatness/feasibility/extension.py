@@ -248,7 +248,13 @@ def count_labellings(
     return Count(levels[-1], tuple(levels), tree.undecided, tree.calls)
 
 
-@checked(overflow=False, num_classes=None, runs=rules.at_least(2), population=rules.at_least(1), exact=None)
+@checked(
+    overflow=False,
+    num_classes=None,
+    runs=rules.at_least(2),
+    population=rules.at_least(1),
+    exact=None,
+)
 def estimate_labellings(
     features: ArrayLike,
     labels: ArrayLike,

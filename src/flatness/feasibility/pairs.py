@@ -220,7 +220,13 @@ TIES = rules.one_of("mark", "decide")
 
 @checked(num_classes=None, exact=None, ties=TIES)
 def pair_verdicts(
-    features: ArrayLike, labels: ArrayLike, probes: ArrayLike, num_classes: int, *, exact: bool = True, ties: str = "mark"
+    features: ArrayLike,
+    labels: ArrayLike,
+    probes: ArrayLike,
+    num_classes: int,
+    *,
+    exact: bool = True,
+    ties: str = "mark",
 ) -> PairVerdicts:
     """Certified verdicts for every probe and class.
 

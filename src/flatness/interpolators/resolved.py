@@ -72,7 +72,13 @@ def plane_constants(x: np.ndarray) -> tuple[float, float]:
     return max(0.0, float(least)), float((active * size[:, None]).mean(0).min() / 2)
 
 
-@checked(overflow=False, x=rules.shape("n 2"), loss=rules.above(0), norm=rules.above(0), flatness=rules.above(0))
+@checked(
+    overflow=False,
+    x=rules.shape("n 2"),
+    loss=rules.above(0),
+    norm=rules.above(0),
+    flatness=rules.above(0),
+)
 def bad_ratio(x: np.ndarray, loss: float, norm: float, flatness: float) -> tuple[float, Resolution]:
     """A number below F*(f) / F*_min for every interpolator f with P (f - h)^2 >= `loss`, where h is
     a network that interpolates, of variation norm `norm` and F* = `flatness` on x; best degree.

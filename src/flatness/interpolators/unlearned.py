@@ -50,7 +50,13 @@ class UnlearnedBound:
     slope: float
 
 
-@checked(n=rules.at_least(2), d=rules.at_least(2), kappa=rules.above(0), failure=rules.inside(0, 1), draws=rules.at_least(1000))
+@checked(
+    n=rules.at_least(2),
+    d=rules.at_least(2),
+    kappa=rules.above(0),
+    failure=rules.inside(0, 1),
+    draws=rules.at_least(1000),
+)
 def unlearned_bound(
     n: int,
     d: int,

@@ -126,7 +126,12 @@ def measured_rho(rho: float, n: int, *, given: int = 0) -> Measured:
     return Measured(float(np.arctanh(rho)), float(error), np.inf, correlation=True)
 
 
-@checked(rho=rules.inside(-1, 1), low=rules.inside(-1, 1), high=rules.inside(-1, 1), replications=rules.at_least(2))
+@checked(
+    rho=rules.inside(-1, 1),
+    low=rules.inside(-1, 1),
+    high=rules.inside(-1, 1),
+    replications=rules.at_least(2),
+)
 def measured_pooled(rho: float, low: float, high: float, replications: int) -> Measured:
     """A pooled rank correlation from its 95 % interval, Student's on the z scale with one degree of
     freedom less than there are replications (`flatness.statistics.pooling.pooled_rho`).

@@ -89,7 +89,12 @@ def pooled_rho(
     )
 
 
-@checked(spread=rules.at_least(0), within=rules.above(0), replications=rules.at_least(2), confidence=rules.inside(0, 1))
+@checked(
+    spread=rules.at_least(0),
+    within=rules.above(0),
+    replications=rules.at_least(2),
+    confidence=rules.inside(0, 1),
+)
 def new_replication(
     spread: float, within: float, replications: int, confidence: float = 0.95
 ) -> float:
