@@ -68,7 +68,11 @@ CASES = [
     ),
     Case(comparisons.welch, call(small=X, large=Y)),
     Case(comparisons.measured_mean, call(values=X)),
-    Case(comparisons.measured_rho, call(rho=0.3, n=20, given=1)),
+    Case(
+        comparisons.measured_rho,
+        call(rho=0.3, n=20, given=1),
+        infinite="the sampling error is taken as normal: infinitely many degrees of freedom",
+    ),
     Case(comparisons.measured_pooled, call(rho=0.3, low=0.2, high=0.4, replications=20)),
     Case(
         lambda mean, sd, size, signs: comparisons.welch_from_summaries(
@@ -97,6 +101,7 @@ CASES = [
             given=1,
             confidence=0.9,
         ),
+        allows="leave_one_out: one more in axis 0",  # any number of groups from three on
     ),
     Case(
         moderators.meta_regression,

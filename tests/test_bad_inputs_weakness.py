@@ -92,6 +92,7 @@ CASES = [
         feasibility.pair_verdicts_ensemble,
         lambda: many() | {"workers": 1, "progress": False},
         infinite="documented: NaN where the training policy is empty",
+        allows="(features|probes): (nan|inf)",  # a network with such features is marked
     ),
     Case(
         extension.count_labellings,

@@ -235,7 +235,7 @@ def test_code_cells_are_short(page):
     long = {
         cell.id: len(cell.source.splitlines())
         for cell in code_cells(page)
-        if len(cell.source.splitlines()) > 50
+        if len(cell.source.splitlines()) > 25
     }
     assert not long
 

@@ -47,14 +47,14 @@ MUTANTS = [
     (
         "b6_pair_proxy",
         "feasibility/pairs",
-        "winners = (layers @ self.probes.T).argmax(1)",
-        "winners = (layers @ self.probes.T).argmin(1)",
+        "winners = (layers @ self.own.T).argmax(1)",
+        "winners = (layers @ self.own.T).argmin(1)",
     ),
     (
         "b6_pair_proxy",
         "feasibility/pairs",
-        "self.verdict[probe, label] = INFEASIBLE",
-        "self.verdict[probe, label] = FEASIBLE",
+        "self.verdict[pair], self.proven[pair] = INFEASIBLE, proven",
+        "self.verdict[pair], self.proven[pair] = FEASIBLE, proven",
     ),
     (
         "a4_symmetry",
@@ -72,7 +72,7 @@ MUTANTS = [
 LAST_CELL = {
     "a3_trace": 4,
     "a4_symmetry": 5,
-    "b1_language": 8,
+    "b1_language": 11,
     "b6_pair_proxy": 2,
 }  # the fast cells of the chapter
 

@@ -137,7 +137,7 @@ class Runs(RuleBasedStateMachine):
             run(self.folder)
         self.forged = False
 
-    @precondition(lambda self: self.finished())
+    @precondition(lambda self: self.finished() and not self.damaged)
     @rule(data=st.data())
     def damage_a_unit(self, data):
         path = self.finished()[data.draw(st.integers(0, UNITS - 1)) % len(self.finished())]

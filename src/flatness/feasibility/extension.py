@@ -210,7 +210,9 @@ class _Children:
         self.wanted[tuple(self.questions[index])] = False
 
 
-@checked(num_classes=None, limit=rules.at_least(1), exact=None)
+@checked(
+    features=None, labels=None, probes=None, num_classes=None, limit=rules.at_least(1), exact=None
+)
 def count_labellings(
     features: ArrayLike,
     labels: ArrayLike,
@@ -250,6 +252,9 @@ def count_labellings(
 
 @checked(
     overflow=False,
+    features=None,
+    labels=None,
+    probes=None,
     num_classes=None,
     runs=rules.at_least(2),
     population=rules.at_least(1),

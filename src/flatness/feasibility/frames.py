@@ -59,7 +59,7 @@ def frame_of(features: np.ndarray, probes: np.ndarray) -> Frame:
     """The frame of features ``(n, D)`` and probes ``(q, D)``.
 
     >>> frame_of(np.array([[1e8, 3.0]]), np.array([[1e8 + 1, -4.0]])).points(np.array([[1e8, 3.0]]))
-    array([[0.  , 0.75, 1.  ]])
+    array([[0.   , 0.375, 1.   ]])
     """
     stacked = np.concatenate([features, probes])
     low, high = stacked.min(0), stacked.max(0)

@@ -218,7 +218,7 @@ class _Ledger:
 TIES = rules.one_of("mark", "decide")
 
 
-@checked(num_classes=None, exact=None, ties=TIES)
+@checked(features=None, labels=None, probes=None, num_classes=None, exact=None, ties=TIES)
 def pair_verdicts(
     features: ArrayLike,
     labels: ArrayLike,
@@ -253,7 +253,16 @@ def pair_verdicts(
     return _pair_verdicts(features, labels, probes, num_classes, exact, ties)
 
 
-@checked(overflow=False, num_classes=None, exact=None, ties=TIES, workers=rules.at_least(1))
+@checked(
+    overflow=False,
+    features=None,
+    labels=None,
+    probes=None,
+    num_classes=None,
+    exact=None,
+    ties=TIES,
+    workers=rules.at_least(1),
+)
 def pair_verdicts_ensemble(
     features: ArrayLike,
     labels: ArrayLike,

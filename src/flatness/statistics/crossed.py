@@ -42,7 +42,7 @@ def jackknife_error(leave_one_out: Sequence[float]) -> float:
     For a mean of G numbers it is their standard error:
 
     >>> values = np.array([1.0, 2.0, 6.0])
-    >>> round(jackknife_error((values.sum() - values) / 2), 6), round(values.std(ddof=1) / 3**0.5, 6)
+    >>> round(jackknife_error((values.sum() - values) / 2), 6), round(float(values.std(ddof=1)) / 3**0.5, 6)
     (1.527525, 1.527525)
     """
     values = real_array("leave_one_out", leave_one_out)
