@@ -47,8 +47,8 @@ MUTANTS = [
     (
         "b6_pair_proxy",
         "feasibility/pairs",
-        "winners = (layers @ self.own.T).argmax(1)",
-        "winners = (layers @ self.own.T).argmin(1)",
+        "self.verdict[probes, labels], self.proven[probes, labels] = FEASIBLE, True",
+        "self.verdict[probes, labels], self.proven[probes, labels] = INFEASIBLE, True",
     ),
     (
         "b6_pair_proxy",
