@@ -137,12 +137,13 @@ def document_group(app: Sphinx, page: str, source: list[str]) -> None:
         table = groups()
         if match[1] not in table:
             raise KeyError(f"{page}: there is no room {match[1]!r}, only {', '.join(table)}")
-        return (
-            "\n\n".join(
+        room = f"```{{eval-rst}}\n.. automodule:: {match[1]}\n   :no-members:\n```"
+        return "\n\n".join(
+            [room]
+            + [
                 f"## {name.rpartition('.')[2]}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```"
                 for name in table[match[1]]
-            )
-            or "*None: every module is in one of the groups.*"
+            ]
         )
 
     source[0] = re.sub(r'^\{\{ modules of "(.+)" \}\}$', sections, source[0], flags=re.M)

@@ -70,10 +70,10 @@ def hessian_trace(
 
     Parameters
     ----------
-    x : (n, d_0), shared by the networks, or (M, n, d_0). max_bytes : bound on the backpropagated
-    factors J_l S held at a time; networks and inputs are processed in chunks
-        that respect it. Default: what stays in the second-level cache of a processor (2 MiB a
-        thread, at least 64 inputs), 256 MiB on other devices.
+    x : (n, d_0), shared by the networks, or (M, n, d_0).
+    max_bytes : bound on the backpropagated factors J_l S held at a time; networks and inputs are
+        processed in chunks that respect it. Default: what stays in the second-level cache of a
+        processor (2 MiB a thread, at least 64 inputs), 256 MiB on other devices.
 
     Source: our chapter a3_trace. Raises ValueError for an unknown loss, wrong shapes or non-finite
     inputs.

@@ -231,9 +231,9 @@ def fetch(
 
     Parameters
     ----------
-    name : "mnist" or "fashion-mnist". folder : take the four files (plain or ``.gz``) from this
-    folder, or from its subfolder called `name`,
-        instead of trying the sources.
+    name : "mnist" or "fashion-mnist".
+    folder : take the four files (plain or ``.gz``) from this folder, or from its subfolder called
+        `name`, instead of trying the sources.
     report : called with a line of progress.
 
     Raises

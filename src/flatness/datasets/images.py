@@ -53,12 +53,13 @@ class Split:
 
     Attributes
     ----------
-    name : "mnist" or "fashion-mnist". source : "embedded" or "full", where the images were read
-    from. train : `Points`, the child's training set, in the order of the random permutation. probes
-    : `Points`, the probe points with their true labels. test : `Points`, the 10,000 test images.
+    name : "mnist" or "fashion-mnist".
+    source : "embedded" or "full", where the images were read from.
+    train : `Points`, the child's training set, in the order of the random permutation.
+    probes : `Points`, the probe points with their true labels.
+    test : `Points`, the 10,000 test images.
     unseen : int64 ``(m,)`` on the CPU, global indices of the whole unseen pool (see `unseen_pool`);
-    the
-        images themselves come in chunks from ``load_pool(name).chunks(split.unseen)``.
+        the images themselves come in chunks from ``load_pool(name).chunks(split.unseen)``.
     """
 
     name: str
@@ -75,8 +76,11 @@ class Pool:
 
     Attributes
     ----------
-    name, source : as in `Split`. images : uint8 ``(m, 784)``; labels : uint8 ``(m,)``. row : int64
-    ``(70000,)``, the row of `images` that holds each global index, -1 where it is not held.
+    name, source : as in `Split`.
+    images : uint8 ``(m, 784)``;
+    labels : uint8 ``(m,)``.
+    row : int64 ``(70000,)``, the row of `images` that holds each global index, -1 where it is not
+        held.
     """
 
     name: str
@@ -141,11 +145,12 @@ def load(
 
     Parameters
     ----------
-    name : "mnist" or "fashion-mnist". n_child : size of the child's training set, 1..60000.
-    num_probes : number of probe points, 0..size of the unseen pool. seed_child, seed_probes : seeds
-    of the two permutations (Paper B: 42 and 99). data : folder with the four IDX files (plain or
-    ``.gz``, or in a subfolder called `name`) to be used
-        instead of the embedded images and the cache.
+    name : "mnist" or "fashion-mnist".
+    n_child : size of the child's training set, 1..60000.
+    num_probes : number of probe points, 0..size of the unseen pool.
+    seed_child, seed_probes : seeds of the two permutations (Paper B: 42 and 99).
+    data : folder with the four IDX files (plain or ``.gz``, or in a subfolder called `name`) to be
+        used instead of the embedded images and the cache.
     device, dtype : of the images.  Pixels are divided by 255 in this dtype.
 
     Raises

@@ -4,14 +4,12 @@ A *row* ``(i, k)`` is the strict inequality ``<w_{y_i} - w_k, z_i> > 0`` on laye
 with ``z_i = (phi_i, 1)``.  As a vector it is ``a = (e_{y_i} - e_k) (x) z_i``.
 
 **Witness.** A layer that satisfies the rows.  It is accepted when its smallest *normalised margin*
-``<w_{y_i}
-- w_k, z_i> / ((|w_{y_i}| + |w_k|) |z_i|)`` exceeds ``MARGIN = 1e-12``.  The float64 evaluation of
-  the
-numerator is off by at most ``(D + 3) 2^-53`` times that denominator (up to higher order), so for
+``<w_{y_i} - w_k, z_i> / ((|w_{y_i}| + |w_k|) |z_i|)`` exceeds ``MARGIN = 1e-12``.  The float64
+evaluation of the numerator is off by at most ``(D + 3) 2^-53`` times that denominator (up to higher order), so for
 ``D < 8000`` the exact inequality holds for the stored numbers: an accepted witness is a proof.
 
-**Farkas vector.** Multipliers ``lambda >= 0``, not all zero, with ``sum lambda_a a = 0``; then ``0
-= sum lambda_a <a, W> > 0`` is impossible.  In floating point the sum is a small residual ``r``.  It
+**Farkas vector.** Multipliers ``lambda >= 0``, not all zero, with ``sum lambda_a a = 0``; then
+``0 = sum lambda_a <a, W> > 0`` is impossible.  In floating point the sum is a small residual ``r``.  It
 still excludes every layer of non-negligible depth: if ``<a, W> >= eps |a| |W|`` for all rows of the
 support, then ``eps sum lambda_a |a| |W| <= <r, W> <= |r| |W|``, so ``eps <= rho := |r| / sum
 lambda_a |a|``.  We accept ``rho <= RESIDUAL = 1e-13``: the system has no solution whose margins,

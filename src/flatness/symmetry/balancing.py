@@ -35,9 +35,11 @@ class TraceFlow:
     Attributes
     ----------
     entering : for each hidden layer, (M, d): from ground into the unit (its bias; in layer 1 also
-    its weights). between : for each hidden layer but the last, (M, d_next, d): from unit to unit of
-    the next layer. leaving : (M, d) from the units of the last hidden layer to ground (the
-    outputs). constant : (M,) what no scale touches: the biases of the outputs.
+        its weights).
+    between : for each hidden layer but the last, (M, d_next, d): from unit to unit of the next
+        layer.
+    leaving : (M, d) from the units of the last hidden layer to ground (the outputs).
+    constant : (M,) what no scale touches: the biases of the outputs.
     """
 
     entering: list[Tensor]
@@ -90,11 +92,13 @@ class OrbitMinimum:
 
     Attributes
     ----------
-    value : (M,) the trace of the balanced terms: an upper bound of the infimum. lower : (M,) a
-    lower bound of the infimum that holds for whatever scales were found. scales : for each hidden
-    layer (M, d), the scales s of `rescale_neurons`; 1 for units not on a cycle. attained : (M,)
-    bool, False where the infimum is approached only as some scales tend to 0 or infinity. history :
-    (M, sweeps + 1) the trace before the first and after each sweep.
+    value : (M,) the trace of the balanced terms: an upper bound of the infimum.
+    lower : (M,) a lower bound of the infimum that holds for whatever scales were found.
+    scales : for each hidden layer (M, d), the scales s of `rescale_neurons`; 1 for units not on a
+        cycle.
+    attained : (M,) bool, False where the infimum is approached only as some scales tend to 0 or
+        infinity.
+    history : (M, sweeps + 1) the trace before the first and after each sweep.
     """
 
     value: Tensor
