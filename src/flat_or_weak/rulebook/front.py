@@ -48,14 +48,14 @@ def sentences() -> list[str]:
         f"{_both(over_splits(rank))}; given it, {_both(over_splits(pair, rank))} is left of the "
         "pair proxy.",
         f"One flatness goes with accuracy too, the noise divergence of PAC-Bayes: "
-        f"{_both(over_splits(noise))}. In size that is the pair proxy's correlation "
+        f"{_both(over_splits(noise))}. Its size less that of the pair proxy's is "
         f"{better[0].text()} on MNIST and {better[1].text()} on Fashion-MNIST.",
         f"Interpolating two-layer networks with half the loss of a constant cost more flatness "
-        f"than the flattest, by a ratio that grows like (n/d)^s, s from {slopes[0].text()} to "
-        f"{slopes[-1].text()} over {len(slopes)} targets: by search; that it grows is also proved, "
-        "for noiseless labels of a network.",
-        f"The advantage of large batches, {early.text()} points at n = 2,000, has vanished at "
-        f"60,000, {late.text()}; at equal learning rate the large batch is the worse one, by "
+        f"than the flattest found, by a ratio that grows like (n/d)^s, s from {slopes[0].text()} to "
+        f"{slopes[-1].text()} over {len(slopes)} targets, by search. That the ratio grows is also "
+        "proved, for noiseless labels of a network.",
+        f"The advantage of large batches, {early.text()} points at n = 2,000, is {late.text()} at "
+        f"60,000; at equal learning rate the large batch is the worse one, by "
         f"{batch[0].text()} to {batch[-1].text()} points.",
     ]
 
