@@ -53,7 +53,8 @@ def movable(kind: str, data: dict[str, Any], label: str) -> HTML:
     """
     text = json.dumps(rounded(data), separators=(",", ":")).replace("</", "<\\/")
     return HTML(
-        f'<div class="movable" data-figure="{html.escape(kind)}" role="group" aria-label="{html.escape(label)}">'
+        f'<div class="movable" data-figure="{html.escape(kind)}" role="group" '
+        f'aria-label="{html.escape(label)}">'
         f'<script type="application/json">{text}</script></div>'
     )
 

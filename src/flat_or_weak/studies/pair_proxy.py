@@ -109,7 +109,7 @@ def measure(
 
 
 def correlations(table: pd.DataFrame, resamples: int = 2000) -> dict[str, RankCorrelation]:
-    """Rank correlation of every measure with test accuracy over the networks, with its intervals."""
+    """Rank correlation of every measure with test accuracy over the networks, with intervals."""
     return {
         m: spearman(table[m], table["test_accuracy"], seed=0, resamples=resamples) for m in MEASURES
     }
@@ -150,7 +150,7 @@ def compute(
 
 
 def summarise(config: PairProxyConfig, table: pd.DataFrame) -> dict[str, Any]:
-    """Accuracy, ranges and every measure's rank correlation with test accuracy, with its intervals."""
+    """Accuracy, ranges and every measure's rank correlation with test accuracy, with intervals."""
     found = {m: asdict(r) for m, r in correlations(table, resamples=9999).items()}
     return {
         "accuracy_mean": table["test_accuracy"].mean(),

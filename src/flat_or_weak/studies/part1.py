@@ -4,7 +4,7 @@ one.
 Each experiment is a frozen configuration, a list of cells (independent, so that an interrupted run
 resumes), and a function from a cell to rows, one per data set (and interpolator).
 
-    python -m flat_or_weak.studies.part1 interpolators        # writes results/part1_interpolators.json
+    python -m flat_or_weak.studies.part1 interpolators    # writes results/part1_interpolators.json
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ def crossed_with_images(
 ) -> Crossed:
     """`pooled` with the error of the test images, which all splits share.
 
-    ``images`` is the table of :mod:`flat_or_weak.studies.right_answers` for networks of ``table`` (one
-    data set); only its splits count. Each block of test images is left out in turn.
+    ``images`` is the table of :mod:`flat_or_weak.studies.right_answers` for networks of ``table``
+    (one data set); only its splits count. Each block of test images is left out in turn.
     """
     part = confounds.kept(table).merge(
         images.drop(columns="test_accuracy"), on=["data", "split", "seed"], how="inner"

@@ -75,7 +75,7 @@ class VanishingConfig:
 
 
 def units(config: VanishingConfig) -> list[dict[str, Any]]:
-    """A few networks of one size and regime at a time: five up to n = 6000, one from n = 24,000 on."""
+    """A few networks of one size and regime at a time: 5 up to n = 6000, 1 from n = 24,000 on."""
     found = []
     for n, networks, *_ in config.settings:
         size = max(1, min(5, 30000 // n))
@@ -167,7 +167,7 @@ def measure(
 
 
 def finite_trace(networks: MLPEnsemble, x: Tensor) -> Tensor:
-    """Exact Hessian trace (M,), NaN for networks that left the finite numbers or whose trace does."""
+    """Exact Hessian trace (M,), NaN for nets that left the finite numbers or whose trace did."""
     try:
         trace = hessian_trace(networks, x).total.double().cpu()
     except ValueError:  # beyond the floating-point numbers for one of them at least

@@ -191,8 +191,8 @@ def lambda_max(
     shapes = [block.shape for block in networks.parameters().values()]
     if scale is not None and [block.shape for block in scale.parameters().values()] != shapes:
         raise ValueError(
-            f"scale: expected the shape of the networks, {len(networks)} of widths {networks.widths}, "
-            f"got {len(scale)} of "
+            f"scale: expected the shape of the networks, {len(networks)} of widths "
+            f"{networks.widths}, got {len(scale)} of "
             f"{scale.widths}"
         )
     if scale is None and len(x) < x.shape[1]:

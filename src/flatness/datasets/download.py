@@ -177,8 +177,8 @@ def verified(name: str, filename: str, folder: Path) -> bytes:
     if defect or found != expected:
         length = f"more than {size:,}" if len(data) > size else f"{len(data):,}"
         raise IntegrityError(
-            f"{path}: refused, {defect or 'not the published ' + name + ' file'}; decoded SHA-256 {found} "
-            f"({length} bytes), expected {expected} ({size:,} bytes)"
+            f"{path}: refused, {defect or 'not the published ' + name + ' file'}; decoded SHA-256 "
+            f"{found} ({length} bytes), expected {expected} ({size:,} bytes)"
         )
     return data
 
@@ -268,8 +268,8 @@ def fetch(
         return target
     raise FetchError(
         f"{name}: no source supplied the data. Tried:\n" + "\n".join(tried) + "\n"
-        f"By hand: put the files {', '.join(SHAPES)} (plain, or each with .gz appended) into a folder F "
-        f"and run `python -m flatness fetch {name} --from F`, or put them into {target}."
+        f"By hand: put the files {', '.join(SHAPES)} (plain, or each with .gz appended) into a "
+        f"folder F and run `python -m flatness fetch {name} --from F`, or put them into {target}."
     )
 
 

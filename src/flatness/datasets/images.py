@@ -34,7 +34,7 @@ TRAIN_ONLY_FROM = (
 
 
 class MissingImages(FileNotFoundError):
-    """The images asked for are neither embedded nor in the cache; the message says how to get them."""
+    """The images asked for are neither embedded nor cached; the message says how to get them."""
 
 
 class Points(NamedTuple):

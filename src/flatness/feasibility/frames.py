@@ -39,7 +39,7 @@ class Frame:
         return np.array(rows, dtype=object)
 
     def given(self, layers: np.ndarray) -> np.ndarray:
-        """Layers ``(..., K, D + 1)`` of the frame in the given features; only the bias is rounded."""
+        """Layers ``(..., K, D + 1)`` of the frame in the given features; only the bias rounds."""
         weights = np.ldexp(layers[..., :-1], -self.exponent)
         bias = layers[..., -1] - weights @ self.shift
         return np.concatenate([weights, bias[..., None]], axis=-1)

@@ -86,8 +86,8 @@ class PairVerdicts:
 
 @dataclass(frozen=True)
 class EnsembleVerdicts:
-    """Verdicts of ``M`` networks; ``networks[m]`` is ``None``, and ``reasons[m]`` says why, where no
-    last layer keeps the training labels or the network cannot be measured (features that are not
+    """Verdicts of ``M`` networks; ``networks[m]`` is ``None``, and ``reasons[m]`` says why, where
+    no last layer keeps the training labels or the network cannot be measured (features that are not
     finite, say).
 
     ``policy (M,)`` int8: the training policy has a member (1), is empty by a certificate (0), or
@@ -324,8 +324,8 @@ def _pair_verdicts(
 
 
 def _rays(oracle: Oracle, ledger: _Ledger) -> np.ndarray:
-    """Offer the centre and the rays from it; ``[p, c, a]``: whether a layer that keeps the points of
-    ``a`` and ``c`` apart puts ``c`` above ``a`` at probe ``p``."""
+    """Offer the centre and the rays from it; ``[p, c, a]``: whether a layer that keeps the points
+    of ``a`` and ``c`` apart puts ``c`` above ``a`` at probe ``p``."""
     classes, own = oracle.num_classes, ledger.own
     if oracle.centre is None:
         return np.zeros((len(own), classes, classes), dtype=bool)

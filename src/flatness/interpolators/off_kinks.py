@@ -101,7 +101,8 @@ def network_off_kinks(
         if np.sqrt(np.mean((a @ phi - y) ** 2)) <= 1e-11:
             return _balanced(a, pool.directions[used], x, activation)
     raise InterpolationError(
-        f"y: the neurons found leave {np.abs(a @ phi - y).max():.1e} of the labels, slack {slack:.1e}"
+        f"y: the neurons found leave {np.abs(a @ phi - y).max():.1e} of the labels, slack "
+        f"{slack:.1e}"
     )
 
 

@@ -39,15 +39,16 @@ def check_counting(n: int, d: int, width: int, activation: Activation | None = N
     """
     if width * d < n:
         raise InterpolationError(
-            f"{width} neurons in dimension {d} have {width}*({d}+1) parameters, {width} of them rescalings: "
-            f"{width * d} degrees of freedom cannot fit n = {n} labels in general; use width >= {-(-n // d)}"
+            f"{width} neurons in dimension {d} have {width}*({d}+1) parameters, {width} of them "
+            f"rescalings: {width * d} degrees of freedom cannot fit n = {n} labels in general; use "
+            f"width >= {-(-n // d)}"
         )
     if activation is not None and activation.minus == activation.plus * (-1) ** activation.degree:
         forms = math.comb(d + activation.degree - 1, activation.degree)
         if forms < n:
             raise InterpolationError(
-                f"networks with activation {activation.name} in dimension {d} span {forms} functions, "
-                f"whatever their width: they cannot fit n = {n} labels in general"
+                f"networks with activation {activation.name} in dimension {d} span {forms} "
+                f"functions, whatever their width: they cannot fit n = {n} labels in general"
             )
 
 

@@ -45,8 +45,8 @@ def _check_candidates(name: str, nets: Sequence[TwoLayer], x: torch.Tensor) -> N
             or (net.a.dtype, net.a.device) != (x.dtype, x.device)
         ):
             raise ValueError(
-                f"{name}, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on {x.device}, "
-                f"got {net.count} in "
+                f"{name}, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on "
+                f"{x.device}, got {net.count} in "
                 f"R^{net.dim}, {net.a.dtype} on {net.a.device}"
             )
 
@@ -58,7 +58,7 @@ def _named(name: str, names: Sequence[str], sizes: dict) -> None:
 
 @dataclass(frozen=True)
 class Flattest:
-    """Interpolating networks, their F* and half-MSE, each (M,), and the candidate each came from."""
+    """Interpolating networks, their F* and half-MSE, each (M,), and the candidate it came from."""
 
     net: TwoLayer
     flatness: torch.Tensor
@@ -251,7 +251,7 @@ def best_of(
     prefix: Sequence[str] | None = None,
     tolerance: float = LOSS_TOLERANCE,
 ) -> Flattest:
-    """Per data set the interpolating network of smallest F*; InterpolationError if there is none."""
+    """Per data set the interpolating network of smallest F*; InterpolationError if none."""
     if len(names) != len(nets):
         raise ValueError(f"names: expected one for each of {len(nets)} networks, got {len(names)}")
     _check_candidates("nets", nets, x)

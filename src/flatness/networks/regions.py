@@ -24,7 +24,8 @@ GROUP = 2**18  # patterns numbered at a time: networks are taken in groups of ab
 def _bytes(name: str, patterns: Tensor, sizes: dict) -> None:
     if patterns.dtype != torch.uint8 or patterns.ndim != 3:
         raise KindError(
-            f"{name}: expected uint8 of shape (M, n, bytes), got {patterns.dtype} {tuple(patterns.shape)}"
+            f"{name}: expected uint8 of shape (M, n, bytes), got {patterns.dtype} "
+            f"{tuple(patterns.shape)}"
         )
     rules.shape("M? n_of_" + name + "? B", real=False)(name, patterns, sizes)
 

@@ -115,7 +115,8 @@ def measured_mean(values: Sequence[float]) -> Measured:
 @checked(overflow=False, rho=rules.inside(-1, 1), n=rules.at_least(4), given=rules.at_least(0))
 def measured_rho(rho: float, n: int, *, given: int = 0) -> Measured:
     """A rank correlation over n units (partial given ``given`` variables) with the sampling error
-    of `fisher_interval`, z variance (1 + rho^2 / 2) / (n - 3 - given), taken as normal (infinite freedom).
+    of `fisher_interval`, z variance (1 + rho^2 / 2) / (n - 3 - given), taken as normal (infinite
+    freedom).
 
     >>> measured_rho(0.374, 100).interval().text()
     '+0.37 [+0.19, +0.54]'

@@ -42,7 +42,8 @@ def jackknife_error(leave_one_out: Sequence[float]) -> float:
     For a mean of G numbers it is their standard error:
 
     >>> values = np.array([1.0, 2.0, 6.0])
-    >>> round(jackknife_error((values.sum() - values) / 2), 6), round(float(values.std(ddof=1)) / 3**0.5, 6)
+    >>> error, usual = jackknife_error((values.sum() - values) / 2), values.std(ddof=1) / 3**0.5
+    >>> round(error, 6), round(float(usual), 6)
     (1.527525, 1.527525)
     """
     values = real_array("leave_one_out", leave_one_out)
@@ -76,7 +77,8 @@ def crossed_rho(
     k = pooled.replications
     if without.ndim != 2 or without.shape[0] < 3 or without.shape[1] != k:
         raise ValueError(
-            f"leave_one_out: expected shape (G >= 3, {k}), as many columns as rhos, got {without.shape}"
+            f"leave_one_out: expected shape (G >= 3, {k}), as many columns as rhos, got "
+            f"{without.shape}"
         )
     if not (np.abs(without) < 1).all():
         raise ValueError("leave_one_out: expected correlations inside (-1, 1)")

@@ -154,7 +154,8 @@ def bootstrap_interval(
     arrays = tuple(real_array("samples", sample) for sample in samples)
     if not arrays or any(a.shape != arrays[0].shape or a.ndim != 1 or len(a) < 2 for a in arrays):
         raise ValueError(
-            f"samples: expected samples of one length, at least 2, got shapes {[a.shape for a in arrays]}"
+            "samples: expected samples of one length, at least 2, got shapes "
+            f"{[a.shape for a in arrays]}"
         )
     boot = stats.bootstrap(
         arrays,
@@ -184,7 +185,8 @@ def max_rho_test(
     of a measure is the share of permutations (the identity included) whose largest |rho| over *all*
     measures reaches that measure's |rho|.
 
-    >>> p = max_rho_test({"a": range(8), "b": [0, 1, 0, 1, 0, 1, 0, 1]}, range(8), seed=0, permutations=999)
+    >>> x = {"a": range(8), "b": [0, 1, 0, 1, 0, 1, 0, 1]}
+    >>> p = max_rho_test(x, range(8), seed=0, permutations=999)
     >>> p["a"] < 0.01 < 0.3 < p["b"]
     True
     """
@@ -243,7 +245,8 @@ def _pairs(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarr
     x, y = (_floats(name, sample) for name, sample in (("x", x), ("y", y)))
     if x.ndim != 1 or x.shape != y.shape or len(x) < 5:
         raise ValueError(
-            f"x, y: expected two samples of one length, at least 5, got shapes {x.shape} and {y.shape}"
+            f"x, y: expected two samples of one length, at least 5, got shapes {x.shape} and "
+            f"{y.shape}"
         )
     for name, values in (("x", x), ("y", y)):
         if not np.isfinite(values).all():

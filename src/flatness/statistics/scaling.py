@@ -59,14 +59,16 @@ def power_law(
 
     Raises ValueError if a value is not > 0 or a seed has fewer than two different x.
 
-    >>> table = pd.DataFrame({"seed": [0, 0, 1, 1], "n": [1, 2, 1, 2], "loss": [1.0, 0.5, 3.0, 1.5]})
+    >>> sizes, losses = [1, 2, 1, 2], [1.0, 0.5, 3.0, 1.5]
+    >>> table = pd.DataFrame({"seed": [0, 0, 1, 1], "n": sizes, "loss": losses})
     >>> tuple(round(v, 6) for v in power_law(table, "n", "loss"))
     (-1.0, -1.0, -1.0)
     """
     for name, column in (("x", x), ("y", y), ("seed", seed)):
         if column not in table:
             raise ValueError(
-                f"{name}: expected a column of the table ({', '.join(map(str, table))}), got {column!r}"
+                f"{name}: expected a column of the table ({', '.join(map(str, table))}), got "
+                f"{column!r}"
             )
     if not len(table) or any(
         table[c].dtype.kind not in "iuf" or not np.isfinite(table[c]).all() for c in (x, y)

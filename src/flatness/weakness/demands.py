@@ -130,7 +130,7 @@ def independent_demands(chances: Sequence) -> np.ndarray:
 
 @checked()
 def point_mass(u: int, demands: int) -> np.ndarray:
-    """The parent demands exactly the subset with bitmask ``demands``, with certainty: a subset law."""
+    """The parent demands exactly the subset with bitmask ``demands``, surely: a subset law."""
     if not 0 <= demands < 1 << _checked_size(u):
         raise ValueError(f"demands must be a bitmask over u = {u} elements, got {demands}")
     law = np.full(1 << u, Fraction(0), dtype=object)
@@ -204,7 +204,7 @@ def is_exchangeable(law: np.ndarray) -> bool:
 
 @checked()
 def count_survivors(u: int, buffer: int) -> int:
-    """Number of subsets S of U contained in ``buffer``, counted by looking at all ``2**u`` of them."""
+    """Number of subsets S of U contained in ``buffer``, counted by looking at all ``2**u``."""
     subsets = np.arange(1 << _checked_size(u))
     _bitmask("buffer", buffer, u)
     return int(np.count_nonzero(subsets & ~buffer == 0))
