@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any
 
 import pandas as pd
@@ -91,7 +92,8 @@ def measure(
     """
     seeds = range(len(trained.networks)) if seeds is None else seeds
     networks, features = trained.networks, trained.networks.features(split.train.x)
-    squares = sum(block.flatten(1).square().sum(1) for block in networks.parameters().values())
+    blocks = networks.parameters().values()
+    squares = reduce(torch.add, [block.flatten(1).square().sum(1) for block in blocks])
     columns = {
         "test_accuracy": accuracy(networks, split.test.x, split.test.y),
         "trace": hessian_trace(networks, split.train.x).total,

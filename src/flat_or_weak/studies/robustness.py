@@ -23,8 +23,10 @@ def by_size(table: pd.DataFrame, measure: str, given: tuple[str, ...] = ()) -> M
     part = confounds.kept(table)
     groups = part.groupby(["n", "split"])
     rhos = confounds.rho_by_split(part, measure, given, by=("n", "split"))
-    sizes = groups.size().to_numpy() - len(given)
-    return meta_regression(rhos.to_numpy(), sizes, np.log2([n for n, _ in rhos.index]))
+    sizes = groups.size() - len(given)
+    return meta_regression(
+        rhos, sizes.tolist(), np.log2(rhos.index.get_level_values(0).to_numpy(float))
+    )
 
 
 def crossed_with_images(

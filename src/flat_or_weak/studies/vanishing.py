@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -63,7 +63,8 @@ class VanishingConfig:
         training accuracy .9999, from n = 12,000 on at 1 and with the learning rate divided by ten
         after 80 % of the epochs.
         """
-        batch_size, lr = self.setting(n)[2 if regime == "small" else 3]
+        _, _, small, large = self.setting(n)
+        batch_size, lr = small if regime == "small" else large
         late = n >= 12000
         return SGD(
             batch_size,
@@ -231,8 +232,9 @@ def summarise(config: VanishingConfig, table: pd.DataFrame) -> dict[str, Any]:
         }
         for n, part in table.groupby("n")
     }
-    rho = {str(n): {} for n in table["n"].unique()}
-    for (n, label), row in vanishing_correlations.correlations(table).iterrows():
+    rho: dict[str, dict[str, Any]] = {str(n): {} for n in table["n"].unique()}
+    for key, row in vanishing_correlations.correlations(table).iterrows():
+        n, label = cast(tuple[int, str], key)
         rho[str(n)][label] = {name: plain(value) for name, value in row.items()}
     frames = {
         "gaps": vanishing_summary.accuracy_gaps(table),

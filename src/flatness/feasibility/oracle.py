@@ -79,7 +79,8 @@ class Oracle:
         self.cone = PolicyCone(self.rows[: self.n], labels, num_classes)
         self.budget = rational.Budget()
         self.policy, member = self._member()
-        self.centre = self.inverse = None
+        self.centre: np.ndarray | None = None
+        self.inverse: np.ndarray | None = None
         if member is not None:
             self.centre, self.inverse = self.cone.centre(member)
 

@@ -65,7 +65,7 @@ def private_neurons(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             bounds=[(None, None)] * d + [(0, 1)],
             method="highs",
         )
-        if answer.status == 0:
+        if answer.status == 0 and answer.x is not None:
             W[i], margins[i] = answer.x[:d], answer.x[d]
     return torch.from_numpy(W).to(x), torch.from_numpy(margins).to(x)
 

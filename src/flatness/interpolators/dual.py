@@ -119,7 +119,7 @@ class CellDuals:
         self.M = ((self.t**2) @ outer).reshape(-1, d, d)
         w, V = np.linalg.eigh(self.M)
         kept = w > RANK * w[:, -1:]
-        self.full = kept.all(1)
+        self.full = np.asarray(kept.all(1))
         # root[k] maps c to |c|_{M^-1}: diag(w)^-1/2 V^T on the range of M, 0 on its null space
         self.root = np.where(kept, np.where(kept, w, 1.0) ** -0.5, 0.0)[:, :, None] * np.swapaxes(
             V, 1, 2
@@ -194,7 +194,7 @@ class CellDuals:
             self.push[k, side] += step[:, None] * G[rows, worst]
             residual += step[:, None] * A[rows, worst]
             bound[left] = self.scale[k] * np.linalg.norm(residual, axis=1)
-            keep = (bound[left] > level) & (step > 0)
+            keep = np.logical_and(bound[left] > level, step > 0)
             if not keep.any():
                 break
             if keep.mean() < 0.7:

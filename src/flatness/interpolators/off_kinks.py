@@ -64,7 +64,7 @@ def _inward(rows: np.ndarray) -> np.ndarray:
         bounds=[(None, None)] * (d + 1),
         method="highs",
     )
-    return answer.x[:d] if answer.status == 0 else np.zeros(d)
+    return np.zeros(d) if answer.status != 0 or answer.x is None else answer.x[:d]
 
 
 def network_off_kinks(

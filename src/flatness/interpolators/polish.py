@@ -145,8 +145,8 @@ def pair_up(
     mass = net.a.abs() * net.W.norm(dim=-1) ** p
     order = mass.argsort(-1)
     weak, longest = order[:, :count], net.W.norm(dim=-1).amax(-1)
-    shape, like = (net.count, count // 2, net.dim), dict(dtype=net.W.dtype, device=net.W.device)
-    half = torch.randn(shape, generator=generator, **like)
+    shape = (net.count, count // 2, net.dim)
+    half = torch.randn(shape, generator=generator, dtype=net.W.dtype, device=net.W.device)
     half = half / half.norm(dim=-1, keepdim=True) * longest[:, None, None]
     t = (share * mass.sum(-1) / (count * longest**p))[:, None].expand(-1, count // 2)
     return TwoLayer(

@@ -53,7 +53,7 @@ def silent_direction(x: torch.Tensor) -> torch.Tensor | None:
         bounds=[(-1, 1)] * d + [(0, None)],
         method="highs",
     )
-    if answer.status != 0 or answer.x[-1] <= 1e-9:
+    if answer.status != 0 or answer.x is None or answer.x[-1] <= 1e-9:
         return None
     w = torch.from_numpy(answer.x[:d]).to(x)
     return w / w.norm()

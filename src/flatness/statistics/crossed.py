@@ -6,10 +6,10 @@ cases."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from flatness._internal import rules
@@ -35,7 +35,7 @@ class Crossed:
 
 
 @checked(leave_one_out=None)
-def jackknife_error(leave_one_out: Sequence[float]) -> float:
+def jackknife_error(leave_one_out: ArrayLike) -> float:
     """Standard error of an estimate from its values without each of G equal groups of cases:
     sqrt((G - 1) / G sum (value - mean)^2).
 
@@ -55,7 +55,7 @@ def jackknife_error(leave_one_out: Sequence[float]) -> float:
 
 @checked(leave_one_out=None, given=rules.at_least(0), confidence=rules.inside(0, 1))
 def crossed_rho(
-    rhos: Sequence[float],
+    rhos: ArrayLike,
     leave_one_out: np.ndarray,
     n: int,
     *,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.optimize import brentq
 
@@ -33,7 +34,7 @@ class MetaRegression:
 
 @checked(confidence=rules.inside(0, 1))
 def meta_regression(
-    rhos: Sequence[float], sizes: Sequence[int], x: Sequence[float], *, confidence: float = 0.95
+    rhos: ArrayLike, sizes: Sequence[int], x: ArrayLike, *, confidence: float = 0.95
 ) -> MetaRegression:
     """Regression of k rank correlations, each over ``sizes[i]`` units, on a number ``x[i]`` of the
     replication.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.optimize import brentq
 
@@ -42,9 +43,7 @@ class Pooled:
 
 
 @checked(given=rules.at_least(0), confidence=rules.inside(0, 1))
-def pooled_rho(
-    rhos: Sequence[float], n: int, *, given: int = 0, confidence: float = 0.95
-) -> Pooled:
+def pooled_rho(rhos: ArrayLike, n: int, *, given: int = 0, confidence: float = 0.95) -> Pooled:
     """Random-effects meta-analysis of k rank correlations, each over ``n`` units (and partial given
     ``given`` variables).
 

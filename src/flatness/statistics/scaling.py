@@ -7,18 +7,17 @@ values are independent and roughly normal there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import scipy.stats
+from numpy.typing import ArrayLike
 
 from flatness._internal import rules
 from flatness._internal.checks import checked
 
 
 @checked(level=rules.inside(0, 1))
-def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
     """(mean, low, high) of independent values by Student's t; at least two finite values.
 
     >>> tuple(round(v, 3) for v in t_interval([1.0, 2.0, 3.0]))
@@ -36,7 +35,7 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, flo
 
 
 @checked(level=rules.inside(0, 1))
-def geometric_mean(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+def geometric_mean(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
     """(geometric mean, low, high) of positive values: `t_interval` of the logarithms,
     exponentiated.
 
@@ -79,6 +78,6 @@ def power_law(
     slopes = []
     for name, part in table.groupby(seed):
         if part[x].nunique() < 2:
-            raise ValueError(f"{seed} {name} has a single value of {x}: no slope")
+            raise ValueError(f"{seed} {name!s} has a single value of {x}: no slope")
         slopes.append(np.polyfit(np.log(part[x]), np.log(part[y]), 1)[0])
     return t_interval(slopes, level)

@@ -64,7 +64,7 @@ class TraceFlow:
                 f"{len(self.between)}"
             )
         count = len(self.constant)
-        shapes = [(count, d) for d in widths] + [
+        shapes: list[tuple[int, ...]] = [(count, d) for d in widths] + [
             (count, after, before) for before, after in zip(widths, widths[1:])
         ]
         shapes += [(count, widths[-1]), (count,)]
