@@ -20,6 +20,8 @@ endif
 export OMP_NUM_THREADS ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export JUPYTER_PLATFORM_DIRS := 1
+# Every test starts processes that load PyTorch, 5 s each where modules are never kept compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: book lint test execute pages pdf verify mutants lock benchmarks clean help
 
