@@ -80,8 +80,7 @@ pdf: $(VENV)/.browser book
 	@$(BIN)/python book/print.py
 
 verify: $(READY)
-	@$(BIN)/python -m pytest -q -m slow -n $(JOBS) tests
-	@LONG_PROPERTIES=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/test_trust.py tests/datasets/test_idx.py
+	@LONG_PROPERTIES=1 $(BIN)/python -m pytest -q -m "slow or hypothesis" -n $(JOBS) tests
 	@$(BIN)/python -m flat_or_weak verify
 
 $(VENV)/.mutation: $(READY) requirements-mutation.txt

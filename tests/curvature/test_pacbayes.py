@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 from scipy import integrate, stats
 from scipy.special import rel_entr
 
@@ -22,7 +23,7 @@ from flatness.curvature.pacbayes import (
 )
 from flatness.networks.mlp import MLPEnsemble
 
-repeatable = settings(deadline=None, derandomize=True, max_examples=60)
+repeatable = settings(max_examples=examples(60))
 unit = st.floats(0, 1, allow_subnormal=False)
 
 

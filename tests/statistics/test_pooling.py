@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 from scipy import stats
 
 from flatness.statistics.pooling import (
@@ -107,7 +108,7 @@ def test_reliability_against_its_definition_and_a_simulation():
         reliability(np.ones((2, 3)))
 
 
-@settings(deadline=None, max_examples=50, derandomize=True)
+@settings(max_examples=examples(50))
 @given(
     st.integers(3, 12),
     st.integers(2, 5),

@@ -7,6 +7,7 @@ import torch
 from deep_cases import problem, random_scales
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from flatness.curvature.diagonal import hessian_diagonal
 from flatness.curvature.trace import hessian_trace
@@ -81,7 +82,7 @@ def test_two_layers_have_the_closed_form(seed):
     )
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.integers(0, 10**6), st.sampled_from(DEEP), st.booleans())
 def test_same_on_the_whole_orbit_though_the_trace_grows_a_million_times(seed, widths, bias):
     net, x, _ = problem(seed, widths, bias=bias)
@@ -101,7 +102,7 @@ def test_same_after_permutation():
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.integers(0, 10**6), st.sampled_from(DEEP), st.booleans(), st.floats(0.01, 4))
 def test_no_rescaling_has_a_smaller_trace(seed, widths, bias, strength):
     net, x, _ = problem(seed, widths, bias=bias)
@@ -112,7 +113,7 @@ def test_no_rescaling_has_a_smaller_trace(seed, widths, bias, strength):
     assert (result.value - result.lower <= 1e-12 * result.value).all()
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.integers(0, 10**6), st.floats(0.01, 3))
 def test_the_lower_bound_holds_far_from_the_minimum(seed, strength):
     net, x, _ = problem(seed, (5, 4, 4, 3))
