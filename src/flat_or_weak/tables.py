@@ -105,9 +105,12 @@ def typeset(
     """
     if not caption.strip():
         raise ValueError("caption: expected a sentence, got an empty one")
-    asked = {"units": units or {}, "intervals": intervals or {}}
-    asked["digits"] = digits if isinstance(digits, Mapping) else {}
-    asked["intervals"] = [c for k, ends in asked["intervals"].items() for c in (k, *ends)]
+    ends = intervals or {}
+    asked: dict[str, list[str]] = {
+        "units": [*(units or {})],
+        "digits": [*digits] if isinstance(digits, Mapping) else [],
+        "intervals": [column for name, pair in ends.items() for column in (name, *pair)],
+    }
     for argument, columns in asked.items():
         if missing := [c for c in columns if c not in frame.columns and c not in frame.index.names]:
             raise ValueError(f"{argument}: no column {missing[0]!r} in {list(frame.columns)}")
@@ -115,7 +118,6 @@ def typeset(
     if wrong := set(words.values()) - set(MARKS):
         raise ValueError(f"verdicts: expected a class among {list(MARKS)}, got {wrong.pop()!r}")
 
-    ends = intervals or {}
     absorbed = {column for pair in ends.values() for column in pair}
     table: list[tuple[Any, list[Any]]] = []
     if index:
