@@ -24,7 +24,10 @@ def direct_label(axes: Axes, labels: Mapping[str, str] | None = None) -> list[st
         points = points[np.isfinite(points).all(1)]
         if text and not text.startswith("_") and len(points):
             last = points[points[:, 0].argmax()]
-            ends.append((float(to_fraction(last)[1]), text, str(line.get_color())))
+            height = min(
+                max(float(to_fraction(last)[1]), 0.0), 1.0
+            )  # beyond the axes: at their edge
+            ends.append((height, text, str(line.get_color())))
     ends.sort()
     figure = axes.get_figure(root=True)
     inches = figure.get_size_inches()[1] if figure else 3.0
