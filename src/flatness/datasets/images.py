@@ -46,7 +46,7 @@ class Points(NamedTuple):
 
     x: torch.Tensor
     y: torch.Tensor
-    index: torch.Tensor
+    index: torch.Tensor  # type: ignore[assignment]  # hides tuple.index
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,7 +325,7 @@ def _index(index: torch.Tensor) -> torch.Tensor:
 def _check_int(argument: str, value: int, low: int | None = None, high: int | None = None) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{argument}: expected an integer, got {value!r}")
-    if low is not None and not low <= value <= high:
+    if low is not None and high is not None and not low <= value <= high:
         raise ValueError(f"{argument}: expected an integer in {low}..{high}, got {value}")
 
 
