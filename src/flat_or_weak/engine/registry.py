@@ -133,13 +133,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     "splits": Experiment(
         "the hundred networks over 20 data splits of MNIST and Fashion-MNIST, every measure (c3)",
         splits,
-        {"quick": splits.SplitsConfig(splits=1, networks=10), "paper": splits.SplitsConfig()},
+        {"quick": splits.EmbeddedConfig(splits=1, networks=10), "paper": splits.SplitsConfig()},
     ),
     "right_answers": Experiment(
         "right answers of the splits' networks on twenty disjoint blocks of test images (c3)",
         right_answers,
         {
-            "quick": right_answers.RightAnswersConfig(splits=1, networks=10),
+            "quick": right_answers.EmbeddedConfig(splits=1, networks=10),
             "paper": right_answers.RightAnswersConfig(),
         },
     ),
@@ -147,7 +147,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "the noise divergence of some of the splits' networks with 30 and 200 draws (b3, c3)",
         noise_draws,
         {
-            "quick": noise_draws.NoiseDrawsConfig(data=("mnist",), splits=1, networks=10),
+            "quick": noise_draws.EmbeddedConfig(data=("mnist",), splits=1, networks=10),
             "paper": noise_draws.NoiseDrawsConfig(),
         },
     ),
@@ -155,7 +155,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "forty networks at n = 100, 500, 1000, over five splits each (c3)",
         splits,
         {
-            "quick": splits.SplitsConfig(
+            "quick": splits.EmbeddedConfig(
                 data=("mnist",), sizes=(100,), splits=1, networks=10, matched_loss=None
             ),
             "paper": splits.SplitsConfig(
