@@ -27,7 +27,7 @@ from flat_or_weak.rulebook.rules import (
     presence,
     replication,
 )
-from flat_or_weak.studies import confounds, vanishing_summary
+from flat_or_weak.studies import confounds, robustness, vanishing_summary
 from flatness.statistics.comparisons import Measured
 
 MEASURED = [r for r in ROWS if r.statistic and r.polarity != "arithmetic"]
@@ -163,7 +163,7 @@ def recorded(monkeypatch):
             summary = _signed(record.summary, sign)
             return replace(record, table=table(record.table), summary=summary)
 
-        for module in (estimates, vanishing_summary):
+        for module in (estimates, vanishing_summary, robustness):
             monkeypatch.setattr(module, "load_record", load)
         estimates.table_of.cache_clear()
         splits._pooled.cache_clear()
