@@ -64,14 +64,15 @@ def test_the_stand_ins_dominate_what_a_search_finds_in_full_dimension(samples):
     assert sum(ratio > 1 for ratio in found) <= samples // 6 and max(found) > 0.3
 
 
-@short_and_long("draws", 1000, 2000)
-def test_the_bound_grows_with_samples_and_is_nothing_below_the_threshold(draws):
+@short_and_long("failure", 0.2, 0.1)
+def test_the_bound_grows_with_samples_and_is_nothing_below_the_threshold(failure):
+    wanted = {"failure": failure, "draws": round(200 / failure)}
     few, some, many = (
-        unlearned_bound(20 * r, 20, RELU, np.random.default_rng(3), draws=draws)
+        unlearned_bound(20 * r, 20, RELU, np.random.default_rng(3), **wanted)
         for r in (2, 32, 128)
     )
     assert few.ratio == 0 and 0 < some.ratio < 1 < 2 < many.ratio
-    less = unlearned_bound(20 * 128, 20, RELU, np.random.default_rng(3), kappa=0.5, draws=draws)
+    less = unlearned_bound(20 * 128, 20, RELU, np.random.default_rng(3), kappa=0.5, **wanted)
     assert less.ratio < many.ratio / 2 and less.deviation == many.deviation
 
 
