@@ -68,8 +68,7 @@ def test_the_stand_ins_dominate_what_a_search_finds_in_full_dimension(samples):
 def test_the_bound_grows_with_samples_and_is_nothing_below_the_threshold(failure):
     wanted = {"failure": failure, "draws": round(200 / failure)}
     few, some, many = (
-        unlearned_bound(20 * r, 20, RELU, np.random.default_rng(3), **wanted)
-        for r in (2, 32, 128)
+        unlearned_bound(20 * r, 20, RELU, np.random.default_rng(3), **wanted) for r in (2, 32, 128)
     )
     assert few.ratio == 0 and 0 < some.ratio < 1 < 2 < many.ratio
     less = unlearned_bound(20 * 128, 20, RELU, np.random.default_rng(3), kappa=0.5, **wanted)
