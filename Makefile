@@ -75,7 +75,7 @@ pdf: $(VENV)/.browser book
 	@$(BIN)/python book/print.py
 
 verify: $(READY)
-	@LONG_PROPERTIES=1 $(BIN)/python -m pytest -q -m "slow or hypothesis" -n $(JOBS) tests
+	@LONG_PROPERTIES=1 $(BIN)/python -m pytest -q -m "" -n $(JOBS) tests
 	@$(BIN)/python -m flat_or_weak verify
 
 $(VENV)/.mutation: $(READY) requirements-mutation.lock

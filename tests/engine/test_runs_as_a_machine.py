@@ -24,6 +24,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from properties import short_and_long
 
 from flat_or_weak import records
 from flat_or_weak.engine import registry, runner, verify
@@ -212,9 +213,7 @@ def coin(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda file: None)  # nobody pulls the plug here
 
 
-@pytest.mark.parametrize(
-    "examples", [40, pytest.param(400, marks=pytest.mark.slow)], ids=["short", "long"]
-)
+@short_and_long("examples", 15, 400)
 def test_a_record_is_whole_or_there_is_none(examples):
     run_state_machine_as_test(
         Runs, settings=settings(max_examples=examples, stateful_step_count=10, deadline=None)

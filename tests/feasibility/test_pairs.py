@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from properties import examples
+from properties import LONG, examples
 from scipy.optimize import linprog
 
 from flatness.feasibility import oracle as oracle_module
@@ -160,7 +160,8 @@ def test_each_step_can_do_the_work_of_those_before_it(monkeypatch, idle, used, u
     """The verdicts and their certificates do not depend on the step that settles a pair, and every
     pair is counted once.
     """
-    features, labels, probes, num_classes = relu_problem(0, n=60, width=5, num_classes=5, q=20)
+    size = {"n": 60, "q": 20} if LONG else {"n": 40, "q": 10}
+    features, labels, probes, num_classes = relu_problem(0, width=5, num_classes=5, **size)
     usual = pair_verdicts(features, labels, probes, num_classes)
     for step in idle:
         monkeypatch.setattr(IDLE[step][0], step, IDLE[step][1])

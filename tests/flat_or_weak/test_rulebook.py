@@ -210,12 +210,12 @@ def test_rows_with_a_sign_turn_with_their_record(recorded):
     for row in signed_rows():
         if row.polarity == "comparison" or "open" in before[row.claim].values():
             continue
+        after = outcomes_of(row)
         for case, outcome in before[row.claim].items():
-            after = outcomes_of(row)[case]
             if outcome.startswith("holds"):
-                assert after == "does not hold (other sign)", (row.claim, case)
+                assert after[case] == "does not hold (other sign)", (row.claim, case)
             if outcome == "does not hold (other sign)":
-                assert after.startswith("holds"), (row.claim, case)
+                assert after[case].startswith("holds"), (row.claim, case)
 
 
 def test_rows_over_splits_lose_what_they_found_when_accuracies_are_shuffled(recorded):
