@@ -170,7 +170,10 @@ def _everywhere(found: Measured, good: Tensor) -> Measured:
         whole = values if values.is_floating_point() else values.double()
         return whole.new_full((len(good),), torch.nan).masked_scatter(good.to(whole.device), whole)
 
-    columns, blocks = ({k: spread(v) for k, v in p.items()} for p in (found.columns, found.blocks))
+    columns, blocks = (
+        {name: spread(values) for name, values in part.items()}
+        for part in (found.columns, found.blocks)
+    )
     return Measured(columns, blocks, found.left_out)
 
 
