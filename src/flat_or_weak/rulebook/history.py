@@ -9,8 +9,8 @@ DECIDED = {
     "ledger": "statistic 2026-11-22, with the first ledger; rule 2026-11-28, after the results",
     "results": "statistic or polarity 2026-11-22, with or after the results; rule 2026-11-28",
     "book": "2026-11-28, after the results",
-    "epochs": "2026-11-28, exploratory: the covariate was chosen after every measure had been looked "
-    "at given it",
+    "epochs": "2026-11-28, exploratory: the covariate was chosen after every measure had been "
+    "looked at given it",
 }
 
 AMENDMENTS = (
