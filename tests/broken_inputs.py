@@ -84,7 +84,8 @@ def names(code: str | list[ast.stmt]) -> tuple[set[str], set[str], set[str]]:
                 if isinstance(node.value.func, ast.Attribute):
                     changed.add(_root(node.value.func))
         defined |= _stored(statement)
-    return read | (changed - defined - {"plt", ""}), defined, changed - {"plt", ""}
+    changed = {name for name in changed if name not in ("", "plt") and "figures" not in name}
+    return read | (changed - defined), defined, changed
 
 
 def _stored(node: ast.AST) -> set[str]:
