@@ -163,6 +163,16 @@ EXPERIMENTS: dict[str, Experiment] = {
             ),
         },
     ),
+    "sample_sizes_100": Experiment(
+        "the hundred MNIST networks at n = 100, over the twenty splits of c3 (c3)",
+        splits,
+        {
+            "quick": splits.SplitsConfig(
+                data=("mnist",), sizes=(100,), splits=1, networks=10, matched_loss=None
+            ),
+            "paper": splits.SplitsConfig(data=("mnist",), sizes=(100,), matched_loss=None),
+        },
+    ),
     "probe_sets": Experiment(
         "the pair proxy of the hundred networks on three draws of probe points (c3)",
         probe_sets,

@@ -63,18 +63,19 @@ def forest(
         layout="constrained",
     )
     for panel, (data, table) in zip(axes[0], tables.items(), strict=True):
-        for height, row in enumerate(reversed(list(rows))):
+        for height, row in enumerate(reversed(rows)):
             if row not in table.index:
                 continue
-            rho, low, high = table.loc[row, ["rho", "low", "high"]].to_numpy(dtype=float)
+            rho, low, high = table.loc[row, ["rho", "low", "high"]]
             shown = [] if dots is None else dots[data, row]
             panel.plot(shown, np.full(len(shown), height), "o", ms=3, alpha=0.3, color=GREY)
             colour = GREY if low <= 0 <= high else BLUE
             panel.plot([low, high], [height] * 2, lw=3, color=colour, solid_capstyle="butt")
-            panel.plot(rho, height, "o", ms=5, color=colour, mec="white", mew=0.8)
+            panel.plot(rho, height, "o", ms=7, color=colour, mec="white", mew=1)
         panel.axvline(0, color="black", lw=0.6)
-        panel.set(title=DATA.get(data, data), xlabel=xlabel)
-    axes[0, 0].set_yticks(range(len(rows)), [*reversed(list(rows.values()))])
+        panel.set_title(DATA.get(data, data))
+    axes[0, 0].set_yticks(range(len(rows)), [*reversed(rows.values())])
+    figure.supxlabel(xlabel, fontsize="medium")
     figure.suptitle(title)
     return figure
 
@@ -102,7 +103,7 @@ def effects(tables: Mapping[str, pd.DataFrame], *, title: str) -> Figure:
                 end = (at[-1] + 0.08, part["mean"].iloc[-1])
                 panel.annotate(words[effect], end, color=colours[effect], va="center")
         panel.axhline(0, color="black", lw=0.6)
-        panel.set(ylabel=outcome, xlim=(-0.4, len(sizes) + 0.1))
+        panel.set(ylabel=outcome, xlim=(-0.4, len(sizes) + 0.4))
         panel.set_xticks(range(len(sizes)), [f"{n:,}" for n in sizes])
     np.atleast_1d(axes)[-1].set_xlabel("training images n")
     figure.suptitle(title)
