@@ -23,7 +23,6 @@ def test_the_records_are_where_the_code_looks_for_them():
     (source, target), *others = built["targets"]["wheel"]["force-include"].items()
     assert not others and ROOT / source == records.RESULTS
     assert target == f"{records._HERE.relative_to(ROOT / 'src')}/results"
-    assert {f"{name}.json" for name in EXPERIMENTS} <= set(os.listdir(ROOT / source))
 
 
 @pytest.fixture(scope="module")

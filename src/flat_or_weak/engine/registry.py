@@ -61,10 +61,9 @@ def _pair_proxy(data: str) -> Experiment:
     )
 
 
-def _part1(config: Any, about: str) -> Experiment:
-    return Experiment(
-        about, part1, {"quick": dataclasses.replace(config, seeds=(0,)), "paper": config}
-    )
+def _part1(config: Any, about: str, **smaller: Any) -> Experiment:
+    quick = dataclasses.replace(config, seeds=(0, 1), **smaller)
+    return Experiment(about, part1, {"quick": quick, "paper": config})
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -73,14 +72,28 @@ EXPERIMENTS: dict[str, Experiment] = {
     "part1_interpolators": _part1(
         part1.InterpolatorsConfig(),
         "flatness and population loss of every interpolator, by target and n/d (a6, a7)",
+        targets=("relu",),
+        ratios=(2, 4),
+        d=10,
+        steps=300,
     ),
     "part1_adversary": _part1(
         part1.AdversaryConfig(),
         "the flattest badly generalising interpolator found, against n/d (a6)",
+        targets=("three_relu",),
+        ratios=(2, 4),
+        d=10,
+        steps=200,
+        rounds=2,
     ),
     "part1_flattest": _part1(
         part1.FlattestConfig(),
         "population loss of the flattest interpolator found: samples, noise, input laws (a7, a8)",
+        panels=tuple(
+            (*panel[:3], panel[3][:1], panel[4][:1], (10,), (2, 4))
+            for panel in part1.FlattestConfig.panels[:3]
+        ),
+        steps=300,
     ),
     "noise_divergence": Experiment(
         "PAC-Bayes: the noise that trained weights bear, and its divergence from the start (b3)",
