@@ -18,7 +18,6 @@ import numpy as np
 from flatness.activations import Activation
 from flatness.interpolators_new.dual import Violations, neuron_features
 
-STEP = 0.5  # of the way from the best dual known to that of the linear programme
 FEASIBILITY = 1e-10  # of the linear programme, on labels of size 1
 
 
@@ -83,10 +82,8 @@ class Master:
         """(value, alpha, xi); value = inf where the columns do not reach y."""
         self.highs.run()
         if self.highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            print(self.highs.getModelStatus(), self.highs.getInfo().max_primal_infeasibility, self.highs.getInfo().max_dual_infeasibility)
             self.highs.clearSolver()
             self.highs.run()
-            print(self.highs.getModelStatus(), self.highs.getInfo().max_primal_infeasibility, self.highs.getInfo().max_dual_infeasibility)
         if self.highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             return np.inf, np.zeros(self.count), np.zeros(0)
         solution = self.highs.getSolution()
@@ -127,10 +124,15 @@ def generate_columns(
     start: Neurons,
     price: Callable[[np.ndarray, np.ndarray], Violations],
     tolerance: float,
-    rounds: int = 200,
+    rounds: int = 300,
     seconds: float = np.inf,
+    step: float = 0.5,
 ) -> Generated:
-    """Solve, price, add, until value - lower <= tolerance * value, nothing is added, or time is up.
+    """Solve, price, add, until value - lower <= tolerance * value, or time is up.
+
+    The dual priced lies `step` of the way from the best one known to that of the programme (in-out
+    separation, Ben-Ameur and Neto 2007): duals of the programme jump about while columns are few.  With step
+    1 it ends when pricing finds nothing.
 
     `price(xi, weights)` returns new directions and an upper bound on R(xi) (inf where it knows none).
     ValueError if the start does not reach y.
@@ -142,12 +144,13 @@ def generate_columns(
     if not np.isfinite(value):
         raise ValueError("start: the first directions do not interpolate the labels")
     for done in range(1, rounds + 1):
-        trial = inner / supremum + (xi - inner / supremum) * (STEP if lower > 0 else 1.0)
+        trial = inner / supremum + (xi - inner / supremum) * (step if lower > 0 else 1.0)
         new = price(trial, weights)
         if (trial @ y) / new.bound > lower:
             lower, inner, supremum = (trial @ y) / new.bound, trial, new.bound
         late = time.perf_counter() - begin > seconds
-        if value - lower <= tolerance * value or late or done == rounds:
+        stuck = not len(new.side) and step == 1
+        if value - lower <= tolerance * value or late or stuck or done == rounds:
             break
         if len(new.side):
             more = Neurons(new.directions, new.signs, new.side)

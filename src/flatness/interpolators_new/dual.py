@@ -37,6 +37,8 @@ import scipy.optimize
 
 from flatness.activations import Activation
 
+CHUNK = 2000  # cells tightened at once
+SWEEPS = 30  # multipliers raised per cell before its least squares problem is solved outright
 RANK = 1e-10  # eigenvalues of M below RANK times the largest count as zero
 
 
@@ -103,6 +105,8 @@ class CellDuals:
         t = slopes(signs, activation)
         energy = (t * t) @ self.squared
         live = energy > 0  # a neuron that is off on the whole sample does nothing
+        if activation.plus == activation.minus:  # u and -u are one neuron
+            live &= signs[:, 0] > 0
         self.signs, self.t = signs[live], t[live]
         self.scale = count / (2 * np.sqrt(energy[live]))
         outer = (x[:, :, None] * x[:, None, :]).reshape(len(x), d * d)
@@ -121,26 +125,58 @@ class CellDuals:
         found; the bound is rigorous either way: the largest of those computed and those left.
         """
         c = (self.t * xi) @ self.x
-        free = self.scale * _norm(self.root, c)
-        sided = np.stack([c, -c], 1) + self.push
-        bound = np.minimum(self.scale[:, None] * _norm(self.root[:, None], sided), free[:, None])
-        order = np.flatnonzero(bound.ravel() > level)
-        order = order[np.argsort(-bound.ravel()[order])]
-        rest = np.delete(bound.ravel(), order).max(initial=0.0)
-        found, largest = [], rest
-        for done, place in enumerate(order):
-            k, side = divmod(place, 2)
-            value, u, self.push[k, side] = self.cell(k, (1 - 2 * side) * c[k])
-            value *= self.scale[k]
-            largest = max(largest, value)
-            if value > level:
-                found.append((u, k, 1 - 2 * side))
-            if len(found) >= wanted and done + 1 < len(order):
-                largest = max(largest, bound.ravel()[order[done + 1]])
+        sided = np.stack([c, -c], 1)
+        bound = self.scale[:, None] * _norm(self.root[:, None], sided + self.push)
+        free = (self.scale * _norm(self.root, c))[:, None] + np.zeros(2)
+        self.push[free < bound] = 0.0
+        bound = np.minimum(bound, free).ravel()
+        order = np.flatnonzero(bound > level)
+        order = order[np.argsort(-bound[order])]
+        largest, found = np.delete(bound, order).max(initial=0.0), []
+        for first in range(0, len(order), CHUNK):
+            part = order[first : first + CHUNK]
+            self.tighten(part, sided, bound, level)
+            for place in part[bound[part] > level]:
+                k, side = divmod(place, 2)
+                value, u, self.push[k, side] = self.cell(k, sided[k, side])
+                bound[place] = value * self.scale[k]
+                if bound[place] > level:
+                    found.append((u, k, 1 - 2 * side))
+                if len(found) >= wanted:
+                    break
+            if len(found) >= wanted:
                 break
+        largest = max(largest, bound[order].max(initial=0.0))
         u, k, side = zip(*found, strict=True) if found else ((), (), ())
         index = np.array(k, dtype=int)
         return Violations(np.array(u).reshape(-1, self.x.shape[1]), self.signs[index], np.array(side), largest)
+
+    def tighten(self, places: np.ndarray, sided: np.ndarray, bound: np.ndarray, level: float) -> None:
+        """Raise one multiplier at a time, the one whose constraint is violated most, in many cells at once.
+
+        Hildreth's method on the least squares problem of `cell`, without decreases; stops where a bound falls
+        to `level`.  Updates `bound` and the multipliers kept.
+        """
+        left = places[self.full[places // 2]]
+        k, side = np.divmod(left, 2)
+        G = self.signs[k][:, :, None] * self.x
+        A = G @ np.swapaxes(self.root[k], 1, 2)  # (N, n, d)
+        size = np.einsum("Nnd,Nnd->Nn", A, A)
+        residual = (self.root[k] @ (sided[k, side] + self.push[k, side])[:, :, None])[..., 0]
+        rows = np.arange(len(left))
+        for _ in range(SWEEPS):
+            slack = (A @ residual[:, :, None])[..., 0]
+            worst = (slack / np.sqrt(size)).argmin(1)
+            step = np.maximum(-slack[rows, worst], 0) / size[rows, worst]
+            self.push[k, side] += step[:, None] * G[rows, worst]
+            residual += step[:, None] * A[rows, worst]
+            bound[left] = self.scale[k] * np.linalg.norm(residual, axis=1)
+            keep = (bound[left] > level) & (step > 0)
+            if not keep.any():
+                break
+            if keep.mean() < 0.7:
+                left, k, side, residual = left[keep], k[keep], side[keep], residual[keep]
+                A, G, size, rows = A[keep], G[keep], size[keep], np.arange(len(left))
 
     def cell(self, k: int, c: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """An upper bound on sup <c, u> / |u|_M over cell k, the maximiser u, and G^T lambda.
