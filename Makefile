@@ -9,8 +9,8 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 CHAPTER ?=
 CHOSEN  := $(basename $(notdir $(wildcard book/$(CHAPTER)*.md)))
 JOBS    ?= 2
-# MODULE=curvature restricts `make mutants` to that module.
-MODULE  ?= curvature symmetry feasibility extension
+# What `make mutants` changes: modules of the library, room/module.
+MODULE  ?= curvature/trace symmetry/orbits feasibility/pairs
 
 ifeq ($(CHOSEN),)
 $(error no chapter starts with "$(CHAPTER)"; the book has $(basename $(notdir $(wildcard book/*.md))))
@@ -31,7 +31,7 @@ help:
 	@echo "make pages        the rendered book in an installed Chromium: links, mathematics, contrast, phone, search"
 	@echo "make pdf          the rendered book as one PDF, printed by an installed Chromium"
 	@echo "make verify       compute a sample of the recorded full-scale results again and compare"
-	@echo "make mutants      small changes of a module's code, and how many its tests notice (MODULE=curvature: that module)"
+	@echo "make mutants      small changes of a module that its tests do not notice (MODULE=curvature/trace: that module)"
 	@echo "make lock         requirements.lock from requirements.txt, with hashes"
 	@echo "make benchmarks   comparisons with peers, printed as ratios"
 	@echo "make clean        remove the environment and the rendered book"
@@ -73,14 +73,14 @@ pdf: $(VENV)/.browser book
 	@$(BIN)/python book/print.py
 
 verify: $(READY)
-	@$(BIN)/python -m flatness verify
+	@$(BIN)/python -m flat_or_weak verify
 
 $(VENV)/.mutation: $(READY) requirements-mutation.txt
 	@$(PIP) -r requirements-mutation.txt
 	@touch $@
 
 mutants: $(VENV)/.mutation
-	@JOBS=$(JOBS) $(BIN)/python tests/mutation.py $(MODULE)
+	@JOBS=$(JOBS) $(BIN)/python tools/mutation.py $(MODULE)
 
 lock: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -21,9 +21,15 @@ import pandas as pd
 import torch
 
 from benchmarks.comparison import Report
-from flatness import records
+from flat_or_weak import records
 
-SCRIPTS = {"training": [], "trace": [], "trace_peers": [], "flattest": [], "feasibility": ["--scaling"]}
+SCRIPTS = {
+    "training": [],
+    "trace": [],
+    "trace_peers": [],
+    "flattest": [],
+    "feasibility": ["--scaling"],
+}
 PEERS = ("backpack-for-pytorch", "curvlinops-for-pytorch", "pyhessian", "pandas")
 
 
@@ -49,16 +55,22 @@ def processor() -> str:
 
 
 def record(reports: dict[str, Report], origins: dict[str, dict], folder: Path) -> Path:
-    """Write ``<folder>/performance.json``; scripts without a report keep what was recorded for them."""
+    """Write ``<folder>/performance.json``; scripts without a report keep what was recorded for
+    them.
+    """
     tables, summary = [], {}
     try:
         former = records.load_record("performance", folder=folder)
         tables.append(former.table[~former.table.script.isin(list(reports))])
-        summary = {script: entry for script, entry in former.summary.items() if script not in reports}
+        summary = {
+            script: entry for script, entry in former.summary.items() if script not in reports
+        }
     except records.RecordError:
         pass
     for script, report in reports.items():
-        tables.append(pd.DataFrame([{"script": script, **dataclasses.asdict(row)} for row in report.rows]))
+        tables.append(
+            pd.DataFrame([{"script": script, **dataclasses.asdict(row)} for row in report.rows])
+        )
         summary[script] = {"provenance": origins[script], "details": report.details}
     table = pd.concat([table for table in tables if len(table)], ignore_index=True)
     order = {script: number for number, script in enumerate(SCRIPTS)}
@@ -66,7 +78,12 @@ def record(reports: dict[str, Report], origins: dict[str, dict], folder: Path) -
         "script", key=lambda column: column.map(order), kind="stable", ignore_index=True
     )
     return records.save_record(
-        "performance", {"scripts": list(SCRIPTS)}, table, summary, list(origins.values())[-1], folder
+        "performance",
+        {"scripts": list(SCRIPTS)},
+        table,
+        summary,
+        list(origins.values())[-1],
+        folder,
     )
 
 
@@ -81,7 +98,9 @@ def main() -> None:
         "scripts", nargs="*", metavar="SCRIPT", help=f"among {', '.join(SCRIPTS)} (default: all)"
     )
     parser.add_argument("--record", action="store_true", help="write results/performance.json")
-    parser.add_argument("--folder", type=Path, default=records.RESULTS, help="where the record goes")
+    parser.add_argument(
+        "--folder", type=Path, default=records.RESULTS, help="where the record goes"
+    )
     options = parser.parse_args()
     unknown = [script for script in options.scripts if script not in SCRIPTS]
     if unknown:

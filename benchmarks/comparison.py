@@ -11,11 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: ``ratio`` is the median over ``repetitions`` of peer / ours, timed in the same run.
+    """One comparison: ``ratio`` is the median over ``repetitions`` of peer / ours, timed in the
+    same run.
 
-    ``goal`` is the least ratio wanted (NaN: none). With ``at_most`` the ratio is ours / peer and the goal its
-    largest value. ``agreement`` says in words how the answers were compared, ``agree`` whether they are the
-    same. Seconds are medians.
+    ``goal`` is the least ratio wanted (NaN: none). With ``at_most`` the ratio is ours / peer and
+    the goal its largest value. ``agreement`` says in words how the answers were compared, ``agree``
+    whether they are the same. Seconds are medians.
     """
 
     comparison: str
@@ -33,7 +34,11 @@ class Row:
     @property
     def wanted(self) -> str:
         """The goal in words."""
-        return "" if self.goal != self.goal else f"at {'most' if self.at_most else 'least'} {self.goal:g}"
+        return (
+            ""
+            if self.goal != self.goal
+            else f"at {'most' if self.at_most else 'least'} {self.goal:g}"
+        )
 
     def __str__(self) -> str:
         goal = f" (goal: {self.wanted})" if self.wanted else ""
@@ -57,8 +62,8 @@ def alternate(
 ) -> tuple[dict[str, Any], Any, Any]:
     """Time both in turn, the order swapped each time, after one call of each.
 
-    Returns the timing entries of a Row and the two answers. The ratio is the median of the ratios of
-    neighbours, so that whatever else the machine does falls on both.
+    Returns the timing entries of a Row and the two answers. The ratio is the median of the ratios
+    of neighbours, so that whatever else the machine does falls on both.
     """
     answers, seconds = (ours(), peer()), ([], [])
     for repetition in range(repetitions):

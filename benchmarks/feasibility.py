@@ -4,8 +4,8 @@
     python -m benchmarks.feasibility --scaling        also time against n, probes, feature width and classes
     python -m benchmarks.feasibility --networks 4 --checked 4 --sample 20      a quick look
 
-Baseline: ``scipy.optimize.linprog(method="highs")`` on every row of the system at margin 1, as the author of
-Paper B does. Where its verdict differs from ours, rational arithmetic decides.
+Baseline: ``scipy.optimize.linprog(method="highs")`` on every row of the system at margin 1, as the
+author of Paper B does. Where its verdict differs from ours, rational arithmetic decides.
 """
 
 import argparse
@@ -15,16 +15,17 @@ import numpy as np
 from scipy.optimize import linprog
 
 from benchmarks.comparison import Report, Row, show
-from flatness.certificates import certified_system, exact_farkas, exact_witness, verify
-from flatness.feasibility import UNDECIDED, pair_verdicts, pair_verdicts_ensemble
-from flatness.images import load
-from flatness.networks import MLPEnsemble
-from flatness.training import SGD, order_generators, train
+from flatness.datasets.images import load
+from flatness.feasibility.certificates import certified_system, exact_farkas, exact_witness, verify
+from flatness.feasibility.pairs import UNDECIDED, pair_verdicts, pair_verdicts_ensemble
+from flatness.networks.mlp import MLPEnsemble
+from flatness.networks.training import SGD, order_generators, train
 
 
 def trained_features(n=250, probes=100, width=8, classes=10, networks=100):
-    """Frozen features of networks 784-64-width-classes trained as in the pair-proxy experiment, as numpy
-    arrays."""
+    """Frozen features of networks 784-64-width-classes trained as in the pair-proxy experiment, as
+    numpy arrays.
+    """
     split = load("mnist", n if classes == 10 else 2000, num_probes=100)
     keep = (split.train.y < classes).nonzero().ravel()[:n]
     x, y = split.train.x[keep], split.train.y[keep]
@@ -35,7 +36,9 @@ def trained_features(n=250, probes=100, width=8, classes=10, networks=100):
 
 
 def baseline(features, labels, probes, probe, label, num_classes=10) -> tuple[int, float]:
-    """Status of HiGHS (0 feasible, 2 infeasible) for one pair, and the seconds it took from scratch."""
+    """Status of HiGHS (0 feasible, 2 infeasible) for one pair, and the seconds it took from
+    scratch.
+    """
     start = time.perf_counter()
     points, targets = certified_system(features, labels, probes, probe, label)
     number, rival = np.nonzero(np.arange(num_classes) != targets[:, None])
@@ -95,7 +98,9 @@ def compare(networks: int, checked: int, sample: int, workers: int | None) -> di
             agreed += same
             if not same:
                 ours_right += settle(net, features[m], labels, probes[m], probe, label)
-                differing.append([int(m), probe, label, int(net.verdict[probe, label]), int(status)])
+                differing.append(
+                    [int(m), probe, label, int(net.verdict[probe, label]), int(status)]
+                )
     exact = [
         settle(net, features[m], labels, probes[m], *pair)
         for m, net in enumerate(ensemble.networks)
@@ -149,7 +154,10 @@ def scaling(networks: int = 3) -> list[dict]:
             baseline(features[0], labels, probes[0], p, p % case["classes"], case["classes"])[1]
             for p in range(5)
         ]
-        row = case | {"seconds": float(np.median(spent)), "feasible": float(np.mean(counts, axis=0)[0])}
+        row = case | {
+            "seconds": float(np.median(spent)),
+            "feasible": float(np.mean(counts, axis=0)[0]),
+        }
         row |= {
             "undecided": int(np.sum(counts, axis=0)[1]),
             "baseline_ms_per_pair": 1e3 * float(np.median(scratch)),
@@ -176,7 +184,7 @@ def rows_of(result: dict) -> list[Row]:
     peer = "scipy linprog (HiGHS) from scratch, a pair at a time"
     all_pairs = Row(
         f"certified verdicts on {result['pairs']:,} pairs of {result['networks']} networks",
-        "flatness.feasibility.pair_verdicts_ensemble, all cores",
+        "flatness.feasibility.pairs.pair_verdicts_ensemble, all cores",
         f"{peer}, from {sampled:,} pairs",
         result["seconds_all_pairs"],
         60 * result["baseline_minutes_all_pairs"],
@@ -187,7 +195,7 @@ def rows_of(result: dict) -> list[Row]:
     )
     one = Row(
         "certified verdicts on the 1000 pairs of a network",
-        "flatness.feasibility.pair_verdicts, one process",
+        "flatness.feasibility.pairs.pair_verdicts, one process",
         peer,
         result["seconds_per_network_one_process"],
         result["baseline_milliseconds_per_pair"],
@@ -204,8 +212,12 @@ def main(arguments: list[str] | None = None) -> Report:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--networks", type=int, default=100)
-    parser.add_argument("--checked", type=int, default=20, help="networks on which the baseline runs")
-    parser.add_argument("--sample", type=int, default=250, help="pairs of each that the baseline solves")
+    parser.add_argument(
+        "--checked", type=int, default=20, help="networks on which the baseline runs"
+    )
+    parser.add_argument(
+        "--sample", type=int, default=250, help="pairs of each that the baseline solves"
+    )
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--scaling", action="store_true")
     options = parser.parse_args(arguments)

@@ -1,8 +1,10 @@
-"""Time and quality of the flattest-interpolator search at d = 20, n = 320: one data set, then 32 of them.
+"""Time and quality of the flattest-interpolator search at d = 20, n = 320: one data set, then 32 of
+them.
 
     python -m benchmarks.flattest
 
-The 32 are dealt out to the cores, one batch each: the matrices are too small for several cores to share one.
+The 32 are dealt out to the cores, one batch each: the matrices are too small for several cores to
+share one.
 """
 
 import os
@@ -12,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from benchmarks.comparison import Report, Row, show
-from flatness.activations import RELU
-from flatness.flattest import flattest
-from flatness.symmetry import orbit_minimum
-from flatness.targets import draw
+from flatness.datasets.targets import draw
+from flatness.interpolators.search import flattest
+from flatness.networks.activations import RELU
+from flatness.symmetry.orbits import orbit_minimum
 
 
 def search(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,7 +28,9 @@ def search(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def measure(count: int, workers: int) -> tuple[float, torch.Tensor, torch.Tensor]:
-    """(seconds, F* over the teacher's, half-MSE) for ``count`` data sets dealt out to ``workers`` threads."""
+    """(seconds, F* over the teacher's, half-MSE) for ``count`` data sets dealt out to ``workers``
+    threads.
+    """
     start = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(search, [range(k, count, workers) for k in range(workers)]))
@@ -47,7 +51,7 @@ def main(arguments: list[str] | None = None) -> Report:
     rows = [
         Row(
             "flattest interpolators of 32 data sets, three ReLUs, d = 20, n = 320, float64",
-            f"flatness.flattest.flattest, batched, {min(cores, 32)} cores",
+            f"flatness.interpolators.search.flattest, batched, {min(cores, 32)} cores",
             "32 times one data set, one core",
             all_of_them,
             32 * one,

@@ -3,16 +3,17 @@
     pip install -e ".[benchmarks]"
     python -m benchmarks.trace_peers
 
-BackPACK's ``DiagGGNExact`` is the exact diagonal of the generalised Gauss-Newton matrix (GGN); its sum is the
-trace of the GGN. For a ReLU network that is the trace of the Hessian: the Hessian is the GGN plus the second
-derivatives of the outputs weighted by the loss gradient, and on the diagonal these vanish off the kinks,
-because each output is piecewise linear in each single parameter (chapter a3_trace). So the numbers must agree,
-whatever the loss. BackPACK returns every entry of the diagonal, of which we only want the sum: it does more
-than it is asked for here. One network is timed with all images at once and with 128 at a time, the hundred with
-one thread and with one for each core.
+BackPACK's ``DiagGGNExact`` is the exact diagonal of the generalised Gauss-Newton matrix (GGN); its
+sum is the trace of the GGN. For a ReLU network that is the trace of the Hessian: the Hessian is the
+GGN plus the second derivatives of the outputs weighted by the loss gradient, and on the diagonal
+these vanish off the kinks, because each output is piecewise linear in each single parameter
+(chapter a3_trace). So the numbers must agree, whatever the loss. BackPACK returns every entry of
+the diagonal, of which we only want the sum: it does more than it is asked for here. One network is
+timed with all images at once and with 128 at a time, the hundred with one thread and with one for
+each core.
 
-curvlinops and PyHessian estimate the trace of the Hessian with Hutchinson's method, here with the 50 probes of
-Paper B; for curvlinops also that of the GGN, which it multiplies faster.
+curvlinops and PyHessian estimate the trace of the Hessian with Hutchinson's method, here with the
+50 probes of Paper B; for curvlinops also that of the GGN, which it multiplies faster.
 """
 
 import argparse
@@ -25,8 +26,8 @@ from torch import Tensor, nn
 
 from benchmarks.comparison import Report, Row, alternate, show
 from benchmarks.trace import hundred_networks, one_network
-from flatness.curvature import hessian_trace, hutchinson_trace
-from flatness.networks import MLPEnsemble
+from flatness.curvature.trace import hessian_trace, hutchinson_trace
+from flatness.networks.mlp import MLPEnsemble
 
 PACKAGES = {
     "backpack": "backpack-for-pytorch",
@@ -63,7 +64,9 @@ def backpack_traces(networks: MLPEnsemble, x: Tensor, y: Tensor, rows: int):
                 with backpack(DiagGGNExact()):
                     loss(model(inputs), labels).backward()
                 total += (
-                    len(inputs) / len(x) * sum(p.diag_ggn_exact.sum().item() for p in model.parameters())
+                    len(inputs)
+                    / len(x)
+                    * sum(p.diag_ggn_exact.sum().item() for p in model.parameters())
                 )
             totals.append(total)
         return torch.tensor(totals, dtype=torch.float64)
@@ -72,7 +75,9 @@ def backpack_traces(networks: MLPEnsemble, x: Tensor, y: Tensor, rows: int):
 
 
 def pyhessian_trace(network: MLPEnsemble, x: Tensor, y: Tensor):
-    """A function that gives PyHessian's samples; a fresh module each time, for its gradients would add up."""
+    """A function that gives PyHessian's samples; a fresh module each time, for its gradients would
+    add up.
+    """
     from pyhessian import hessian
 
     def compute() -> Tensor:
@@ -97,9 +102,17 @@ def curvlinops_trace(network: MLPEnsemble, x: Tensor, y: Tensor, operator: str):
 
 
 def against_backpack(
-    what: str, networks: MLPEnsemble, x: Tensor, y: Tensor, sizes: tuple, goal: float, repetitions: int
+    what: str,
+    networks: MLPEnsemble,
+    x: Tensor,
+    y: Tensor,
+    sizes: tuple,
+    goal: float,
+    repetitions: int,
 ) -> list[Row]:
-    """Both exact, in single and double precision, BackPACK with each number of images at once in ``sizes``."""
+    """Both exact, in single and double precision, BackPACK with each number of images at once in
+    ``sizes``.
+    """
     rows = []
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
         same, inputs = networks.to(dtype=dtype), x.to(dtype)
@@ -113,7 +126,7 @@ def against_backpack(
             rows.append(
                 Row(
                     f"exact trace of {what}, {str(dtype).removeprefix('torch.')}",
-                    "flatness.curvature.hessian_trace",
+                    "flatness.curvature.trace.hessian_trace",
                     f"BackPACK DiagGGNExact, {how}",
                     **timing,
                     goal=goal,
@@ -125,7 +138,9 @@ def against_backpack(
 
 
 def hundred_against_backpack(repetitions: int) -> list[Row]:
-    """The hundred networks at once against a loop over them, with one thread and with one for each core."""
+    """The hundred networks at once against a loop over them, with one thread and with one for each
+    core.
+    """
     before, rows, (networks, x, y) = torch.get_num_threads(), [], hundred_networks()
     try:
         for threads in sorted({1, os.cpu_count() or 1}):
@@ -140,7 +155,9 @@ def hundred_against_backpack(repetitions: int) -> list[Row]:
 def against_hutchinson(
     network: MLPEnsemble, x: Tensor, y: Tensor, goal: float, repetitions: int
 ) -> list[Row]:
-    """Exact against 50 probes, float32; an estimate must lie within 4 standard errors of the exact value."""
+    """Exact against 50 probes, float32; an estimate must lie within 4 standard errors of the exact
+    value.
+    """
     same, inputs, rows = network.to(dtype=torch.float32), x.float(), []
     spread = hutchinson_trace(
         network, x, y, probes=PROBES, generator=torch.Generator().manual_seed(0)
@@ -157,7 +174,7 @@ def against_hutchinson(
         rows.append(
             Row(
                 "trace of one net 784-256-128-10 on 2000 images, float32",
-                "exact, flatness.curvature.hessian_trace",
+                "exact, flatness.curvature.trace.hessian_trace",
                 f"{name}, {PROBES} Hutchinson probes",
                 **timing,
                 goal=goal,
@@ -177,17 +194,29 @@ def main(arguments: list[str] | None = None) -> Report:
         "--repetitions", type=int, default=15, help="of each pair; a third of it for the slow ones"
     )
     options = parser.parse_args(arguments)
-    missing = [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
+    missing = [
+        package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None
+    ]
     if missing:
-        print(f'skipped: {", ".join(missing)} missing; install with  pip install -e ".[benchmarks]"')
+        print(
+            f'skipped: {", ".join(missing)} missing; install with  pip install -e ".[benchmarks]"'
+        )
         return Report()
     few = max(1, options.repetitions // 3)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.filterwarnings("ignore", "Full backward hook is firing")  # BackPACK, as it means to
-        warnings.filterwarnings("ignore", "Using backward.* with create_graph")  # PyHessian, as it means to
+        warnings.filterwarnings(
+            "ignore", "Full backward hook is firing"
+        )  # BackPACK, as it means to
+        warnings.filterwarnings(
+            "ignore", "Using backward.* with create_graph"
+        )  # PyHessian, as it means to
         torch.manual_seed(0)  # the peers draw from the global generator
         rows = against_backpack(
-            "one net 784-256-128-10 on 2000 images", *one_network(), (2000, 128), 3.0, options.repetitions
+            "one net 784-256-128-10 on 2000 images",
+            *one_network(),
+            (2000, 128),
+            3.0,
+            options.repetitions,
         )
         rows += against_hutchinson(*one_network(), 40.0, few)
         rows += hundred_against_backpack(few)

@@ -1,11 +1,12 @@
-"""One hundred networks as one ensemble against the same hundred trained one after another, in one run.
+"""One hundred networks as one ensemble against the same hundred trained one after another, in one
+run.
 
     python -m benchmarks.training                 the 100-network MNIST experiment; the peer trains a sample
     python -m benchmarks.training --sample 100    ... all of them
 
-The peer is the usual PyTorch loop: nn.Sequential, autograd, torch.optim.SGD, float32, the same stopping rule
-and the same minibatch orders. Both sides must agree: the same stopping epoch for four in five of the sampled
-networks (single and double precision can part), test accuracies within .01.
+The peer is the usual PyTorch loop: nn.Sequential, autograd, torch.optim.SGD, float32, the same
+stopping rule and the same minibatch orders. Both sides must agree: the same stopping epoch for four
+in five of the sampled networks (single and double precision can part), test accuracies within .01.
 """
 
 import argparse
@@ -15,9 +16,9 @@ import torch
 from torch import nn
 
 from benchmarks.comparison import Report, Row, show
-from flatness.experiments.pair_proxy import PairProxyConfig, train_networks
-from flatness.images import load
-from flatness.training import accuracy, order_generators
+from flat_or_weak.studies.pair_proxy import PairProxyConfig, train_networks
+from flatness.datasets.images import load
+from flatness.networks.training import accuracy, order_generators
 
 
 def peer(seed: int, split, config) -> tuple[nn.Sequential, int]:
@@ -41,11 +42,15 @@ def peer(seed: int, split, config) -> tuple[nn.Sequential, int]:
 
 
 def main(arguments: list[str] | None = None) -> Report:
-    """Print the comparison and return it. Half of the peer's sample is trained before ours, half after."""
+    """Print the comparison and return it. Half of the peer's sample is trained before ours, half
+    after.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sample", type=int, default=10, help="networks that the peer trains (default 10)")
+    parser.add_argument(
+        "--sample", type=int, default=10, help="networks that the peer trains (default 10)"
+    )
     options = parser.parse_args(arguments)
     config, data = (
         PairProxyConfig(),
@@ -79,13 +84,11 @@ def main(arguments: list[str] | None = None) -> Report:
             )
             for seed, (model, _) in enumerate(peers)
         ]
-    agreement = (
-        f"same stopping epoch for {same} of {options.sample}, test accuracies within {max(gaps):.4f}"
-    )
+    agreement = f"same stopping epoch for {same} of {options.sample}, test accuracies within {max(gaps):.4f}"
     rows = [
         Row(
             f"train 100 nets 784-64-8-10 on 250 images, {str(dtype).removeprefix('torch.')}",
-            "one ensemble, flatness.training.train",
+            "one ensemble, flatness.networks.training.train",
             f"PyTorch, one after another, float32, from {options.sample} nets by epochs",
             seconds[dtype],
             alone,

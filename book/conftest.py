@@ -1,4 +1,6 @@
-"""What the regression test says about a chapter: after nbval's report, a sentence for every cell that failed."""
+"""What the regression test says about a chapter: after nbval's report, a sentence for every cell
+that failed.
+"""
 
 import ast
 import re
@@ -18,7 +20,7 @@ def headings(cells):
 
 def shortened(text, length=200):
     text = " ".join(text.split())
-    return text if len(text) <= length else text[:length - 3] + "..."
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def what_the_cell_is(source):
@@ -38,13 +40,17 @@ def statement_at(source, line):
 
 
 def about_error(source, error):
-    """What an exception in the cell means; the line is that of the cell's own frame, the outermost one."""
+    """What an exception in the cell means; the line is that of the cell's own frame, the outermost
+    one.
+    """
     traceback = COLOUR.sub("", "\n".join(error["traceback"]))
     lines = re.search(r"Cell In\[\d+\], line (\d+)", traceback)
     statement = statement_at(source, int(lines[1])) if lines else source.strip().split("\n")[0]
     message = COLOUR.sub("", error["evalue"])
     if error["ename"] == "AssertionError" and statement.startswith("assert"):
-        return f"the claim `{shortened(statement)}` does not hold" + (f": {shortened(message)}" if message else "")
+        return f"the claim `{shortened(statement)}` does not hold" + (
+            f": {shortened(message)}" if message else ""
+        )
     return f"`{shortened(statement)}` raised {error['ename']}: {shortened(message)}"
 
 
@@ -52,7 +58,11 @@ def texts(outputs):
     """What the outputs show, by kind: stdout, text/plain, ..."""
     found = {}
     for output in outputs:
-        data = {output["name"]: output["text"]} if output["output_type"] == "stream" else output.get("data", {})
+        data = (
+            {output["name"]: output["text"]}
+            if output["output_type"] == "stream"
+            else output.get("data", {})
+        )
         for kind, text in data.items():
             found[kind] = found.get(kind, "") + (text if isinstance(text, str) else str(text))
     return found
@@ -72,8 +82,10 @@ def about_difference(page, now):
             expected, got = page[kind].splitlines(), now[kind].splitlines()
             for line, (old, new) in enumerate(zip(expected, got), start=1):
                 if old != new:
-                    return (f"line {line} of the output differs\n      the page shows  {shortened(old)}\n"
-                            f"      now it is       {shortened(new)}")
+                    return (
+                        f"line {line} of the output differs\n      the page shows  {shortened(old)}\n"
+                        f"      now it is       {shortened(new)}"
+                    )
             return f"{len(got)} line(s) of output, where the page shows {len(expected)}"
     return "the output differs"
 
@@ -91,9 +103,15 @@ def account(item, error):
         problem = shortened(str(error))
     follows = bool(raised) and raised[-1]["ename"] == "NameError"
     above = headings(cells[:here])
-    return {"chapter": item.path.stem, "title": (headings(cells) or [item.path.stem])[0], "cell": item.cell_num,
-            "section": above[-1] if above[1:] else "", "is": what_the_cell_is(item.cell.source), "problem": problem,
-            "follows": follows}
+    return {
+        "chapter": item.path.stem,
+        "title": (headings(cells) or [item.path.stem])[0],
+        "cell": item.cell_num,
+        "section": above[-1] if above[1:] else "",
+        "is": what_the_cell_is(item.cell.source),
+        "problem": problem,
+        "follows": follows,
+    }
 
 
 @pytest.hookimpl(wrapper=True)
@@ -105,7 +123,9 @@ def pytest_runtest_makereport(item, call):
 
 
 def sentences(accounts):
-    """The accounts of one chapter as lines of text; cells that only miss a name from a failed one are counted."""
+    """The accounts of one chapter as lines of text; cells that only miss a name from a failed one
+    are counted.
+    """
     first, missing = accounts[0], [one for one in accounts[1:] if one["follows"]]
     yield f"{first['title']} (book/{first['chapter']}.md)"
     for one in accounts:

@@ -1,16 +1,17 @@
 """Turn the edited chapters into executed notebooks.
 
-Every page of the book is a pair: ``book/<chapter>.md`` is what people edit, ``book/<chapter>.ipynb`` is made from it here,
-executed from top to bottom in a fresh kernel and committed with its outputs. The rendered page and the regression test
-both read the notebook.
+Every page of the book is a pair: ``book/<chapter>.md`` is what people edit,
+``book/<chapter>.ipynb`` is made from it here, executed from top to bottom in a fresh kernel and
+committed with its outputs. The rendered page and the regression test both read the notebook.
 
     python book/execute.py                 execute every chapter whose source, package code or recorded results changed
     python book/execute.py a3_trace ...    execute these chapters, changed or not
     python book/execute.py --check         execute nothing; exit 1 and name the chapters that are stale
 
-A chapter is stale when its fingerprint, stored in the notebook, no longer matches: a hash of the chapter's cells, of the
-code (comments and docstrings apart) of every ``flatness`` module that it imports, directly or through others, and of
-the files under ``results/`` that it names.
+A chapter is stale when its fingerprint, stored in the notebook, no longer matches: a hash of the
+chapter's cells, of the code (comments and docstrings apart) of every ``flatness`` module that it
+imports, directly or through others, of the records that it read, of the embedded images, and of the
+versions of the libraries.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ import hashlib
 import json
 import os
 import platform
-import re
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -36,14 +37,19 @@ from nbclient import NotebookClient
 
 BOOK = Path(__file__).resolve().parent
 ROOT = BOOK.parent
-PACKAGE = ROOT / "src" / "flatness"
+SOURCE = ROOT / "src"
+PACKAGES = ("flatness", "flat_or_weak")
 STATUS = BOOK / "_status.json"
 CELL_TIMEOUT_S = 900
-# Run after the chapter's last cell and not kept: the largest resident memory of the kernel and of any process that it started.
-PEAK_MEMORY = """import resource, sys
-print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-      * (1 if sys.platform == "darwin" else 1024))"""
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # kernels side by side: threads that wait for each other cost more than they bring
+# Run after the chapter's last cell and not kept: the largest resident memory of the kernel and of any
+# process that it started, in bytes, and the records that the chapter read.
+AFTERWARDS = """import json, resource, sys
+peak = max(resource.getrusage(who).ru_maxrss
+           for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+read = getattr(sys.modules.get("flat_or_weak.records"), "READ", set())
+print(json.dumps({"peak": peak * (1 if sys.platform == "darwin" else 1024),
+                  "records": sorted(read)}))"""
+# kernels side by side: threads that wait for each other cost more than they bring
 RECORDING = threading.Lock()
 
 
@@ -53,7 +59,9 @@ def chapters() -> list[str]:
 
 
 def source_notebook(chapter: str) -> nbformat.NotebookNode:
-    """The notebook that ``<chapter>.md`` describes, without outputs, with cell identifiers given by position."""
+    """The notebook that ``<chapter>.md`` describes, without outputs, with cell identifiers given by
+    position.
+    """
     notebook = jupytext.read(BOOK / f"{chapter}.md")
     notebook.metadata = nbformat.from_dict({"kernelspec": notebook.metadata["kernelspec"]})
     for index, cell in enumerate(notebook.cells):
@@ -67,48 +75,74 @@ def _bare_code(text: str) -> str:
     tree = ast.parse(text)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
             node.body = body[1:]
     return _written_out(tree)
 
 
 def _written_out(node: object) -> str:
-    """A syntax tree as text, the same in every version of Python: what ``ast.dump`` writes in 3.11, newer fields left out if empty."""
+    """A syntax tree as text, the same in every version of Python: what ``ast.dump`` writes in 3.11,
+    newer fields left out if empty.
+    """
     if isinstance(node, list):
         return f"[{', '.join(map(_written_out, node))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = [(name, getattr(node, name)) for name in node._fields]
-    shown = [f"{name}={_written_out(value)}" for name, value in fields
-             if not (value is None and getattr(type(node), name, ...) is None) and not (name == "type_params" and value == [])]
+    shown = [
+        f"{name}={_written_out(value)}"
+        for name, value in fields
+        if not (value is None and getattr(type(node), name, ...) is None)
+        and not (name == "type_params" and value == [])
+    ]
     return f"{type(node).__name__}({', '.join(shown)})"
 
 
 def _module_path(name: str) -> Path | None:
-    """File of a ``flatness`` module given by its dotted name, or None if there is none."""
-    relative = Path(*name.split(".")[1:])
-    for path in (PACKAGE / relative / "__init__.py", PACKAGE / relative.with_suffix(".py") if relative.name else None):
-        if path is not None and path.is_file():
-            return path
+    """File of one of our modules, given by its dotted name, or None if there is none."""
+    path = SOURCE.joinpath(*name.split("."))
+    for file in (path / "__init__.py", path.with_suffix(".py")):
+        if file.is_file():
+            return file
     return None
 
 
+def _home(package: str, name: str) -> str:
+    """The module that ``from package import name`` reads: a submodule, or where a room's
+    ``__init__`` has the name from."""
+    path = _module_path(package)
+    if path is not None and path.name == "__init__.py" and not _module_path(f"{package}.{name}"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and name in (
+                a.asname or a.name for a in node.names
+            ):
+                return node.module or package
+        return package
+    return f"{package}.{name}" if _module_path(f"{package}.{name}") else package
+
+
 @functools.cache
-def _imports(code: str, package: str = "") -> frozenset[str]:
-    """Dotted names of the ``flatness`` modules that a piece of code imports (relative imports seen from ``package``)."""
+def _imports(code: str) -> frozenset[str]:
+    """Dotted names of our modules that a piece of code imports."""
     found = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join(parts + ([node.module] if node.module else []))
-            found.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
-    return frozenset(name for name in found if name.split(".")[0] == "flatness")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES:
+            found.update(_home(node.module, alias.name) for alias in node.names)
+    return frozenset(name for name in found if name.split(".")[0] in PACKAGES)
 
 
 def modules_used(code: str) -> list[str]:
-    """All ``flatness`` modules that ``code`` reaches through imports, sorted."""
+    """All of our modules that ``code`` reaches through imports, sorted.
+
+    A room's ``__init__`` only passes names on, so it is looked through, not counted.
+    """
     queue, seen = set(_imports(code)), set()
     while queue:
         name = queue.pop()
@@ -116,80 +150,129 @@ def modules_used(code: str) -> list[str]:
         if path is None or name in seen:
             continue
         seen.add(name)
-        queue |= {".".join(name.split(".")[:depth]) for depth in range(1, name.count(".") + 1)}
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        queue |= _imports(path.read_text(encoding="utf-8"), package) - seen
-    return sorted(seen)
+        queue |= _imports(path.read_text(encoding="utf-8")) - seen
+    return sorted(name for name in seen if _module_path(name).name != "__init__.py")
 
 
-def fingerprint(notebook: nbformat.NotebookNode) -> str:
-    """SHA-256 of everything that can change the chapter's outputs."""
-    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code" and not cell.source.startswith("%"))
+def fingerprint(notebook: nbformat.NotebookNode, records: Iterable[str] = ()) -> str:
+    """SHA-256 of everything that can change the chapter's outputs, given the names of the records
+    that it read.
+    """
+    code = "\n".join(
+        cell.source
+        for cell in notebook.cells
+        if cell.cell_type == "code" and not cell.source.startswith("%")
+    )
     digest = hashlib.sha256()
     for cell in notebook.cells:
-        digest.update(f"{cell.cell_type}\0{cell.source}\0{sorted(cell.metadata.get('tags', []))}\0".encode())
+        digest.update(
+            f"{cell.cell_type}\0{cell.source}\0{sorted(cell.metadata.get('tags', []))}\0".encode()
+        )
     modules = modules_used(code)
     for name in modules:
         digest.update(_bare_code(_module_path(name).read_text(encoding="utf-8")).encode())
-    named = code + "".join(_module_path(name).read_text(encoding="utf-8") for name in modules)
-    for path in sorted((ROOT / "results").glob("*.*")):
-        if re.search(rf"\b{re.escape(path.stem)}\b", named):
-            digest.update(path.name.encode() + path.read_bytes())
+    files = [ROOT / "results" / f"{name}.json" for name in records]
+    if "flatness.datasets.images" in modules:
+        files += (SOURCE / "flatness" / "datasets" / "data").glob("*.npz")
+    for path in sorted(files):
+        digest.update(path.name.encode() + (path.read_bytes() if path.is_file() else b""))
+    digest.update(_versions().encode())
     return digest.hexdigest()
 
 
+def _versions() -> str:
+    """The locked versions of what the package computes with: the first block of requirements."""
+    return (ROOT / "requirements.txt").read_text(encoding="utf-8").split("# book")[0]
+
+
 def is_stale(chapter: str) -> bool:
-    """Whether the executed notebook is missing or does not belong to the present source, code and results."""
+    """Whether the executed notebook is missing or does not belong to the present source, code,
+    data and results.
+    """
     path = BOOK / f"{chapter}.ipynb"
     if not path.is_file():
         return True
-    return nbformat.read(path, as_version=4).metadata.get("fingerprint") != fingerprint(source_notebook(chapter))
+    stored = nbformat.read(path, as_version=4).metadata
+    present = fingerprint(source_notebook(chapter), stored.get("records", []))
+    return stored.get("fingerprint") != present
 
 
 def execute(chapter: str) -> float:
-    """Run the chapter in a fresh kernel, write its notebook atomically and return the seconds it took.
+    """Run the chapter in a fresh kernel, write its notebook atomically and return the seconds it
+    took.
 
-    Raises RuntimeError naming the cell if a cell fails or prints to stderr: a chapter shows no warnings.
+    Raises RuntimeError naming the cell if a cell fails or prints to stderr: a chapter shows no
+    warnings.
     """
     notebook = source_notebook(chapter)
-    stamp = fingerprint(notebook)
-    notebook.cells.append(nbformat.v4.new_code_cell(PEAK_MEMORY))
+    notebook.cells.append(nbformat.v4.new_code_cell(AFTERWARDS))
     start = time.perf_counter()
-    NotebookClient(notebook, timeout=CELL_TIMEOUT_S, record_timing=False, resources={"metadata": {"path": str(BOOK)}}).execute()
+    NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT_S,
+        record_timing=False,
+        resources={"metadata": {"path": str(BOOK)}},
+    ).execute()
     seconds = time.perf_counter() - start
-    peak = int(notebook.cells.pop().outputs[0].text)
+    after = json.loads(notebook.cells.pop().outputs[0].text)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
                 raise RuntimeError(f"{chapter}, {cell['id']} printed to stderr:\n{output['text']}")
-    notebook.metadata = nbformat.from_dict({"kernelspec": notebook.metadata["kernelspec"], "fingerprint": stamp})
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": notebook.metadata["kernelspec"],
+            "records": after["records"],
+            "fingerprint": fingerprint(notebook, after["records"]),
+        }
+    )
     temporary = BOOK / f".{chapter}.ipynb.tmp"
     nbformat.write(notebook, temporary)
     os.replace(temporary, BOOK / f"{chapter}.ipynb")
-    record_run(chapter, seconds, peak)
+    record_run(chapter, seconds, after["peak"])
     return seconds
 
 
 def record_run(chapter: str, seconds: float, peak: int) -> None:
-    """Note run time, peak memory in bytes and date for the status page. They stay out of the notebook, which is the same after
-    every run."""
+    """Note run time, peak memory in bytes and date for the status page. They stay out of the
+    notebook, which is the same after every run.
+    """
     with RECORDING:
         runs = json.loads(STATUS.read_text(encoding="utf-8")) if STATUS.is_file() else {}
-        runs[chapter] = {"seconds": round(seconds, 1), "peak_gb": round(peak / 1e9, 2), "date": f"{date.today():%Y-%m-%d}", "python": platform.python_version()}
+        runs[chapter] = {
+            "seconds": round(seconds, 1),
+            "peak_gb": round(peak / 1e9, 2),
+            "date": f"{date.today():%Y-%m-%d}",
+            "python": platform.python_version(),
+        }
         temporary = STATUS.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({name: runs[name] for name in chapters() if name in runs}, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps({name: runs[name] for name in chapters() if name in runs}, indent=1) + "\n",
+            encoding="utf-8",
+        )
         os.replace(temporary, STATUS)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Execute the chapters of the book.")
-    parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help="chapters to execute (default: the stale ones)")
-    parser.add_argument("--check", action="store_true", help="name the stale chapters and execute nothing")
-    parser.add_argument("--jobs", type=int, default=1, help="chapters executed side by side (default 1)")
+    parser.add_argument(
+        "chapters",
+        nargs="*",
+        metavar="CHAPTER",
+        help="chapters to execute (default: the stale ones)",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="name the stale chapters and execute nothing"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="chapters executed side by side (default 1)"
+    )
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.chapters) - set(chapters())):
         parser.error(f"no such chapter: {', '.join(unknown)}; the book has {', '.join(chapters())}")
-    todo = [Path(name).stem for name in options.chapters] or [name for name in chapters() if is_stale(name)]
+    todo = [Path(name).stem for name in options.chapters] or [
+        name for name in chapters() if is_stale(name)
+    ]
     if options.check:
         print("\n".join(f"stale: {name}" for name in todo) or "every chapter is up to date")
         return 1 if todo else 0
@@ -200,7 +283,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"executing {name} ...", flush=True)
         try:
             print(f"executed  {name} in {execute(name):.0f} s", flush=True)
-        except Exception as error:  # reported below, with the chapter's name, after the others have run
+        except (
+            Exception
+        ) as error:  # reported below, with the chapter's name, after the others have run
             print(f"FAILED    {name}: {error}", file=sys.stderr, flush=True)
             return name
         return None

@@ -20,9 +20,18 @@ def units(config):
 
 def compute(config, device, dtype, *, number):
     time.sleep(config.seconds)
-    draws = torch.randn(config.draws, generator=torch.Generator().manual_seed(number), dtype=dtype).softmax(0)
+    draws = torch.randn(
+        config.draws, generator=torch.Generator().manual_seed(number), dtype=dtype
+    ).softmax(0)
     values = [*draws.tolist()[:-1], float("nan") if number == 3 else draws[-1].item() / 3]
-    return pd.DataFrame({"number": number, "value": values, "positive": [v > 0 for v in values], "name": f'u"],"{number}'})
+    return pd.DataFrame(
+        {
+            "number": number,
+            "value": values,
+            "positive": [v > 0 for v in values],
+            "name": f'u"],"{number}',
+        }
+    )
 
 
 def finish(config, table):

@@ -6,19 +6,23 @@ import numpy as np
 import pytest
 from bad_inputs import Case, defects
 
-from flatness import demands, language, point_demands, selection, tasks, version_spaces
-from flatness.language import ClashError
+from flatness.weakness import demands, languages, point_demands, selection, tasks, version_spaces
+from flatness.weakness.languages import ClashError
 
 MASK = "a bitmask of the vocabulary"
-LEADING = {f"{name}: axis {side}": "any shape" for name in ("statements", "points", "values") for side in ("in front", "behind")}
+LEADING = {
+    f"{name}: axis {side}": "any shape"
+    for name in ("statements", "points", "values")
+    for side in ("in front", "behind")
+}
 
 
 def vocabulary():
-    return language.vocabulary({"a": [0, 1], "b": [1, 2], "c": [2, 3]}, n_states=5)
+    return languages.vocabulary({"a": [0, 1], "b": [1, 2], "c": [2, 3]}, n_states=5)
 
 
 def lang():
-    return language.language(vocabulary())
+    return languages.language(vocabulary())
 
 
 def rng():
@@ -56,33 +60,73 @@ def of(model):
 
 
 def call(**arguments):
-    return lambda: {name: value() if callable(value) else value for name, value in arguments.items()}
+    return lambda: {
+        name: value() if callable(value) else value for name, value in arguments.items()
+    }
 
 
 LAW = {"law: empty": "no law"}
 
 CASES = [
-    Case(lambda **kw: language.Vocabulary(**kw).programs, call(n_states=5, programs=(3, 6), names=("a", "b")), "language.Vocabulary",
-         named={"programs": "programs?|names", "names": "names"}),
-    Case(lambda n_states, states: language.vocabulary({"a": states}, n_states).programs, call(n_states=5, states=[0, 1]),
-         "language.vocabulary", named={"states": "programs?", "n_states": "n_states|programs"}),
-    Case(lambda **kw: language.random_vocabulary(rng(), **kw).programs, call(n_states=5, n_programs=4, density=0.5),
-         "language.random_vocabulary"),
-    Case(language.relabel_states, lambda: {"v": vocabulary(), "order": np.array([1, 0, 2, 4, 3])}),
-    Case(language.superset_sum, call(values=np.arange(8.0)), exempt=LEADING),
-    Case(language.subset_sum, call(values=np.arange(8.0)), exempt=LEADING),
-    Case(language.language, lambda: {"v": vocabulary()}),
-    Case(language.clash, lambda: {"lang": lang(), "mask": 5}, named={"mask": "mask"}),
-    Case(language.statement, lambda: {"lang": lang(), "programs": 3}, errors=(ClashError,), named={"programs": "programs|statement"}),
-    Case(lambda names: language.statement(lang(), names), call(names=["a", "b"]), "language.statement (names)", named={"names": "program"}),
-    Case(language.spell, lambda: {"lang": lang(), "mask": 5}),
-    Case(language.length, call(statements=np.array([0, 5, 7]), costs=[5, 1, 2, 4]), exempt=LEADING | {"statements: too large": MASK}),
-    Case(language.statement_set, lambda: {"lang": lang(), "statements": [0, 1, 3]}, named={"statements": "statements?|programs"}),
-    Case(language.statement_set, lambda: {"lang": lang(), "statements": lang().member}, "language.statement_set (boolean)",
-         exempt={"statements: floats": "a set of numbers that are no bitmasks"}, named={"statements": "statements?|programs"}),
-    Case(language.extension, lambda: {"lang": lang(), "statements": [0, 1, 3]}, named={"statements": "statements?|programs"}),
-    Case(language.weakness, lambda: {"lang": lang(), "measure": np.arange(8.0)}),
-    Case(language.maximal, lambda: {"lang": lang()}),
+    Case(
+        lambda **kw: languages.Vocabulary(**kw).programs,
+        call(n_states=5, programs=(3, 6), names=("a", "b")),
+        "language.Vocabulary",
+        named={"programs": "programs?|names", "names": "names"},
+    ),
+    Case(
+        lambda n_states, states: languages.vocabulary({"a": states}, n_states).programs,
+        call(n_states=5, states=[0, 1]),
+        "language.vocabulary",
+        named={"states": "programs?", "n_states": "n_states|programs"},
+    ),
+    Case(
+        lambda **kw: languages.random_vocabulary(rng(), **kw).programs,
+        call(n_states=5, n_programs=4, density=0.5),
+        "language.random_vocabulary",
+    ),
+    Case(languages.relabel_states, lambda: {"v": vocabulary(), "order": np.array([1, 0, 2, 4, 3])}),
+    Case(languages.superset_sum, call(values=np.arange(8.0)), exempt=LEADING),
+    Case(languages.subset_sum, call(values=np.arange(8.0)), exempt=LEADING),
+    Case(languages.language, lambda: {"v": vocabulary()}),
+    Case(languages.clash, lambda: {"lang": lang(), "mask": 5}, named={"mask": "mask"}),
+    Case(
+        languages.statement,
+        lambda: {"lang": lang(), "programs": 3},
+        errors=(ClashError,),
+        named={"programs": "programs|statement"},
+    ),
+    Case(
+        lambda names: languages.statement(lang(), names),
+        call(names=["a", "b"]),
+        "language.statement (names)",
+        named={"names": "program"},
+    ),
+    Case(languages.spell, lambda: {"lang": lang(), "mask": 5}),
+    Case(
+        languages.length,
+        call(statements=np.array([0, 5, 7]), costs=[5, 1, 2, 4]),
+        exempt=LEADING | {"statements: too large": MASK},
+    ),
+    Case(
+        languages.statement_set,
+        lambda: {"lang": lang(), "statements": [0, 1, 3]},
+        named={"statements": "statements?|programs"},
+    ),
+    Case(
+        languages.statement_set,
+        lambda: {"lang": lang(), "statements": lang().member},
+        "language.statement_set (boolean)",
+        exempt={"statements: floats": "a set of numbers that are no bitmasks"},
+        named={"statements": "statements?|programs"},
+    ),
+    Case(
+        languages.extension,
+        lambda: {"lang": lang(), "statements": [0, 1, 3]},
+        named={"statements": "statements?|programs"},
+    ),
+    Case(languages.weakness, lambda: {"lang": lang(), "measure": np.arange(8.0)}),
+    Case(languages.maximal, lambda: {"lang": lang()}),
     Case(demands.size_law, call(probabilities=[0.25, 0.5, 0.25])),
     Case(demands.uniform_sizes, call(u=4)),
     Case(demands.bernoulli_sizes, call(u=4, q=0.25)),
@@ -93,68 +137,190 @@ CASES = [
     Case(demands.subset_law, lambda: {"law": law()}, named={"law": "probabilities"}),
     Case(demands.independent_demands, call(chances=[0.5, 0.25, 0.125])),
     Case(demands.point_mass, call(u=3, demands=5)),
-    Case(demands.coherent_demands, call(elements=np.array([1, 3, 5])), exempt={"elements: too large": MASK}),
+    Case(
+        demands.coherent_demands,
+        call(elements=np.array([1, 3, 5])),
+        exempt={"elements: too large": MASK},
+    ),
     Case(demands.survival_independent, call(chances=[0.5, 0.25, 0.125], buffer=5)),
     Case(demands.survival_by_enumeration, lambda: {"law": demands.subset_law(law()), "buffer": 2}),
     Case(demands.survival_table, lambda: {"law": demands.subset_law(law())}),
-    Case(demands.law_from_survival, lambda: {"table": demands.survival_table(demands.subset_law(law()))}),
+    Case(
+        demands.law_from_survival,
+        lambda: {"table": demands.survival_table(demands.subset_law(law()))},
+    ),
     Case(demands.is_exchangeable, lambda: {"law": demands.subset_law(law())}),
     Case(demands.count_survivors, call(u=4, buffer=5)),
-    Case(lambda masses: demands.survival_with_atoms(masses, rng()), call(masses=[1, 2, 2]), "demands.survival_with_atoms"),
-    Case(point_demands.buffer_set, lambda: {"intervals": buffer()}, exempt={"intervals: axis in front": "any nesting of pairs"}),
+    Case(
+        lambda masses: demands.survival_with_atoms(masses, rng()),
+        call(masses=[1, 2, 2]),
+        "demands.survival_with_atoms",
+    ),
+    Case(
+        point_demands.buffer_set,
+        lambda: {"intervals": buffer()},
+        exempt={"intervals: axis in front": "any nesting of pairs"},
+    ),
     Case(point_demands.measure, lambda: {"buffer": buffer()}),
-    Case(point_demands.contains, lambda: {"buffer": buffer(), "points": np.array([0.1, 0.3, 0.6, 0.7, 0.95])},
-         exempt=LEADING | {f"points: {v}": "NaN pads the sets of points, and is in no buffer; infinity is outside" for v in ("nan", "inf", "-inf")}),
-    Case(point_demands.intersection, lambda: {"a": buffer(), "b": buffer() * 0.9}, exempt={
-        f"{name}: {v}": "another number of intervals" for name in "ab" for v in ("one in axis 0", "empty in axis 0", "one more in axis 0")}),
+    Case(
+        point_demands.contains,
+        lambda: {"buffer": buffer(), "points": np.array([0.1, 0.3, 0.6, 0.7, 0.95])},
+        exempt=LEADING
+        | {
+            f"points: {v}": "NaN pads the sets of points, and is in no buffer; infinity is outside"
+            for v in ("nan", "inf", "-inf")
+        },
+    ),
+    Case(
+        point_demands.intersection,
+        lambda: {"a": buffer(), "b": buffer() * 0.9},
+        exempt={
+            f"{name}: {v}": "another number of intervals"
+            for name in "ab"
+            for v in ("one in axis 0", "empty in axis 0", "one more in axis 0")
+        },
+    ),
     Case(point_demands.comb_buffer, call(teeth=3, total=0.5)),
     Case(of(point_demands.uniform_points), call(k=3), "point_demands.uniform_points"),
     Case(of(point_demands.poisson_points), call(rate=3.0), "point_demands.poisson_points"),
-    Case(of(point_demands.gamma_poisson_points), call(shape=2.0, mean=3.0), "point_demands.gamma_poisson_points"),
-    Case(of(point_demands.mixture_of_counts), call(counts=[1, 2, 4], weights=[0.5, 0.25, 0.25]), "point_demands.mixture_of_counts"),
+    Case(
+        of(point_demands.gamma_poisson_points),
+        call(shape=2.0, mean=3.0),
+        "point_demands.gamma_poisson_points",
+    ),
+    Case(
+        of(point_demands.mixture_of_counts),
+        call(counts=[1, 2, 4], weights=[0.5, 0.25, 0.25]),
+        "point_demands.mixture_of_counts",
+    ),
     Case(of(point_demands.tilted_points), call(k=3, power=2.0), "point_demands.tilted_points"),
     Case(of(point_demands.twin_points), call(lag=0.3), "point_demands.twin_points"),
     Case(point_demands.least_survival, call(t=0.5, mean=3.0, largest=10)),
     Case(point_demands.interval, call(hits=3, n=10, level=0.9)),
-    Case(lambda **kw: point_demands.estimate_survival(point_demands.uniform_points(2), generator=rng(), **kw),
-         lambda: {"buffer": buffer(), "n": 10, "level": 0.9}, "point_demands.estimate_survival"),
-    Case(lambda **kw: selection.random_task(rng(), **kw).inputs, call(n_states=5, n_programs=4, density=0.5, n_inputs=2),
-         "selection.random_task"),
-    Case(lambda **kw: selection.example_task(rng(), **kw).inputs, call(n_states=5, n_features=3, density=0.5, n_inputs=2),
-         "selection.example_task"),
+    Case(
+        lambda **kw: point_demands.estimate_survival(
+            point_demands.uniform_points(2), generator=rng(), **kw
+        ),
+        lambda: {"buffer": buffer(), "n": 10, "level": 0.9},
+        "point_demands.estimate_survival",
+    ),
+    Case(
+        lambda **kw: selection.random_task(rng(), **kw).inputs,
+        call(n_states=5, n_programs=4, density=0.5, n_inputs=2),
+        "selection.random_task",
+    ),
+    Case(
+        lambda **kw: selection.example_task(rng(), **kw).inputs,
+        call(n_states=5, n_features=3, density=0.5, n_inputs=2),
+        "selection.example_task",
+    ),
     Case(selection.weakest, lambda: {"t": one_task()}),
     Case(selection.shortest, lambda: {"t": one_task(), "costs": [1, 2, 3, 1]}),
     Case(selection.disagree, lambda: {"t": one_task(), "costs": [1, 2, 3, 1]}),
-    *(Case(lambda policies, prior=prior: prior(one_task(), policies, rng()), lambda: {"policies": policies()}, f"selection.{prior.__name__}",
-           exempt={"policies: one in axis 0": "fewer policies", "policies: one more in axis 0": "a policy twice"})
-      for prior in (selection.uniform, selection.one_demand, selection.fully_specified, selection.uneven, selection.short_teacher)),
-    Case(lambda policies, per_program: selection.teacher(one_task(), policies, rng(), per_program),
-         lambda: {"policies": policies(), "per_program": 0.5}, "selection.teacher"),
-    Case(lambda tasks: selection.compare(tasks, selection.uniform, rng()), lambda: {"tasks": [one_task(), one_task()]}, "selection.compare"),
-    Case(lambda inputs, outputs: tasks.task(lang(), inputs, outputs).outputs, call(inputs=[1, 2], outputs=[3]), "tasks.task",
-         errors=(ClashError,), named={"inputs": "inputs?|statement|output|program", "outputs": "outputs?|statement|program"}),
-    Case(lambda inputs, policy: tasks.task_of_policy(lang(), inputs, policy).outputs, call(inputs=[1, 2], policy=1), "tasks.task_of_policy",
-         errors=(ClashError,), named={"inputs": "inputs?|statement|program", "policy": "programs"}),
-    Case(lambda policy: tasks.is_correct(one_task(), policy), call(policy=1), "tasks.is_correct", errors=(ClashError,),
-         named={"policy": "programs|statement"}),
+    *(
+        Case(
+            lambda policies, prior=prior: prior(one_task(), policies, rng()),
+            lambda: {"policies": policies()},
+            f"selection.{prior.__name__}",
+            exempt={
+                "policies: one in axis 0": "fewer policies",
+                "policies: one more in axis 0": "a policy twice",
+            },
+        )
+        for prior in (
+            selection.uniform,
+            selection.one_demand,
+            selection.fully_specified,
+            selection.uneven,
+            selection.short_teacher,
+        )
+    ),
+    Case(
+        lambda policies, per_program: selection.teacher(one_task(), policies, rng(), per_program),
+        lambda: {"policies": policies(), "per_program": 0.5},
+        "selection.teacher",
+    ),
+    Case(
+        lambda tasks: selection.compare(tasks, selection.uniform, rng()),
+        lambda: {"tasks": [one_task(), one_task()]},
+        "selection.compare",
+    ),
+    Case(
+        lambda inputs, outputs: tasks.task(lang(), inputs, outputs).outputs,
+        call(inputs=[1, 2], outputs=[3]),
+        "tasks.task",
+        errors=(ClashError,),
+        named={
+            "inputs": "inputs?|statement|output|program",
+            "outputs": "outputs?|statement|program",
+        },
+    ),
+    Case(
+        lambda inputs, policy: tasks.task_of_policy(lang(), inputs, policy).outputs,
+        call(inputs=[1, 2], policy=1),
+        "tasks.task_of_policy",
+        errors=(ClashError,),
+        named={"inputs": "inputs?|statement|program", "policy": "programs"},
+    ),
+    Case(
+        lambda policy: tasks.is_correct(one_task(), policy),
+        call(policy=1),
+        "tasks.is_correct",
+        errors=(ClashError,),
+        named={"policy": "programs|statement"},
+    ),
     Case(tasks.correct_policies, lambda: {"t": one_task()}),
-    Case(lambda policy: tasks.buffer(one_task(), policy), call(policy=1), "tasks.buffer", errors=(ClashError,),
-         named={"policy": "programs|statement"}),
+    Case(
+        lambda policy: tasks.buffer(one_task(), policy),
+        call(policy=1),
+        "tasks.buffer",
+        errors=(ClashError,),
+        named={"policy": "programs|statement"},
+    ),
     Case(tasks.buffer_sizes, lambda: {"t": one_task()}),
-    Case(lambda demands: tasks.parent_with_demands(one_task(), demands).inputs, lambda: {"demands": [int(np.flatnonzero(one_task().unseen)[0])]},
-         "tasks.parent_with_demands", errors=(ClashError,), named={"demands": "demand|statement|program"}),
+    Case(
+        lambda demands: tasks.parent_with_demands(one_task(), demands).inputs,
+        lambda: {"demands": [int(np.flatnonzero(one_task().unseen)[0])]},
+        "tasks.parent_with_demands",
+        errors=(ClashError,),
+        named={"demands": "demand|statement|program"},
+    ),
     Case(tasks.unseen_masks, lambda: {"t": one_task(), "policies": policies().tolist()}),
-    Case(lambda n_inputs: [t.outputs for t in tasks.realisable_tasks(lang(), n_inputs)], call(n_inputs=1), "tasks.realisable_tasks"),
-    Case(version_spaces.hypothesis_class, lambda: {"rows": hypotheses()}, exempt={"rows: too large": "a label"}),
+    Case(
+        lambda n_inputs: [t.outputs for t in tasks.realisable_tasks(lang(), n_inputs)],
+        call(n_inputs=1),
+        "tasks.realisable_tasks",
+    ),
+    Case(
+        version_spaces.hypothesis_class,
+        lambda: {"rows": hypotheses()},
+        exempt={"rows: too large": "a label"},
+    ),
     Case(version_spaces.point_vocabulary, lambda: {"hypotheses": hypotheses(), "classes": 2}),
-    Case(lambda x, c, classes: version_spaces.sample_statement({x: c}, classes), call(x=1, c=1, classes=2), "version_spaces.sample_statement",
-         named={"x": "sample", "c": "sample", "classes": "sample|classes"}),
-    Case(lambda hypotheses, x, c: version_spaces.version_space(hypotheses, {x: c}), lambda: {"hypotheses": hypotheses(), "x": 1, "c": 1},
-         "version_spaces.version_space", named={"x": "sample", "c": "sample", "hypotheses": "hypotheses|sample"},
-         exempt={"hypotheses: too large": "a label"}),
-    Case(version_spaces.restriction_counts, lambda: {"hypotheses": hypotheses()}, exempt={"hypotheses: too large": "a label"}),
+    Case(
+        lambda x, c, classes: version_spaces.sample_statement({x: c}, classes),
+        call(x=1, c=1, classes=2),
+        "version_spaces.sample_statement",
+        named={"x": "sample", "c": "sample", "classes": "sample|classes"},
+    ),
+    Case(
+        lambda hypotheses, x, c: version_spaces.version_space(hypotheses, {x: c}),
+        lambda: {"hypotheses": hypotheses(), "x": 1, "c": 1},
+        "version_spaces.version_space",
+        named={"x": "sample", "c": "sample", "hypotheses": "hypotheses|sample"},
+        exempt={"hypotheses: too large": "a label"},
+    ),
+    Case(
+        version_spaces.restriction_counts,
+        lambda: {"hypotheses": hypotheses()},
+        exempt={"hypotheses: too large": "a label"},
+    ),
     Case(version_spaces.vc_dimension, lambda: {"hypotheses": hypotheses()}),
-    Case(version_spaces.boundaries, call(policies=np.array([1, 3, 5])), exempt={"policies: too large": MASK}),
+    Case(
+        version_spaces.boundaries,
+        call(policies=np.array([1, 3, 5])),
+        exempt={"policies: too large": MASK},
+    ),
     Case(version_spaces.is_convex, lambda: {"policies": np.array([1, 3]), "lang": lang()}),
 ]
 

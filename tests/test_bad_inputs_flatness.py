@@ -5,44 +5,92 @@ import torch
 from bad_inputs import Case, defects
 from test_bad_inputs_networks import NAN_NETWORKS, SHARED, deep, parts, two_parts
 
-from flatness import balancing, curvature, diagonal, invariance, margins, rescaling, sharpness, spectrum, symmetry
+from flatness.curvature import diagonal, margins, sharpness, spectrum
+from flatness.curvature import trace as curvature
+from flatness.symmetry import balancing, invariance, rescaling
+from flatness.symmetry import orbits as symmetry
 
 
 def flow():
-    return {"flow": balancing.trace_flow(diagonal.hessian_diagonal(deep()["networks"], deep()["x"]))}
+    return {
+        "flow": balancing.trace_flow(diagonal.hessian_diagonal(deep()["networks"], deep()["x"]))
+    }
 
 
 def scales():
     net = deep()["networks"]
     g = torch.Generator().manual_seed(3)
-    return [torch.exp(torch.randn(2, d, generator=g, dtype=torch.float64)) for d in net.widths[1:-1]]
+    return [
+        torch.exp(torch.randn(2, d, generator=g, dtype=torch.float64)) for d in net.widths[1:-1]
+    ]
 
 
 def loss():
     return "cross_entropy"
 
 
-SCALE = {"scales: first float32": "converted to the networks' dtype", "scales: first axis in front": "not a shape of scales"}
+SCALE = {
+    "scales: first float32": "converted to the networks' dtype",
+    "scales: first axis in front": "not a shape of scales",
+}
 
 CASES = [
-    Case(curvature.hessian_trace, parts("networks", "x", loss=loss, max_bytes=lambda: 10**6), exempt=NAN_NETWORKS),
-    Case(curvature.output_factor, lambda: {"outputs": deep()["x"], "loss": "cross_entropy"},
-         exempt={f"outputs: axis {side}": "any leading axes" for side in ("in front", "behind")}),
+    Case(
+        curvature.hessian_trace,
+        parts("networks", "x", loss=loss, max_bytes=lambda: 10**6),
+        exempt=NAN_NETWORKS,
+    ),
+    Case(
+        curvature.output_factor,
+        lambda: {"outputs": deep()["x"], "loss": "cross_entropy"},
+        exempt={f"outputs: axis {side}": "any leading axes" for side in ("in front", "behind")},
+    ),
     Case(curvature.mean_loss, parts("networks", "x", "y", loss=loss), exempt=NAN_NETWORKS),
-    Case(lambda targets, **kw: curvature.mean_loss(y=targets, loss="square", **kw),
-         parts("networks", "x", targets=lambda: deep()["x"][:, :3]), "curvature.mean_loss (square)", exempt=NAN_NETWORKS,
-         named={"targets": "y", "x": "x|y"}),
-    Case(curvature.hutchinson_trace, parts("networks", "x", "y", probes=lambda: 3, loss=loss,
-                                           generator=lambda: torch.Generator().manual_seed(0))),
+    Case(
+        lambda targets, **kw: curvature.mean_loss(y=targets, loss="square", **kw),
+        parts("networks", "x", targets=lambda: deep()["x"][:, :3]),
+        "curvature.mean_loss (square)",
+        exempt=NAN_NETWORKS,
+        named={"targets": "y", "x": "x|y"},
+    ),
+    Case(
+        curvature.hutchinson_trace,
+        parts(
+            "networks",
+            "x",
+            "y",
+            probes=lambda: 3,
+            loss=loss,
+            generator=lambda: torch.Generator().manual_seed(0),
+        ),
+    ),
     Case(diagonal.unit_energies, parts("networks", "x", loss=loss)),
     Case(diagonal.hessian_diagonal, parts("networks", "x", loss=loss, max_bytes=lambda: 10**6)),
-    Case(balancing.trace_flow, lambda: {"diagonal": diagonal.hessian_diagonal(deep()["networks"], deep()["x"])}),
-    Case(balancing.TraceFlow, lambda: {name: getattr(flow()["flow"], name) for name in ("entering", "between", "leaving", "constant")},
-         named=dict.fromkeys(("entering", "between", "leaving", "constant"), "entering|between|leaving|constant")),
+    Case(
+        balancing.trace_flow,
+        lambda: {"diagonal": diagonal.hessian_diagonal(deep()["networks"], deep()["x"])},
+    ),
+    Case(
+        balancing.TraceFlow,
+        lambda: {
+            name: getattr(flow()["flow"], name)
+            for name in ("entering", "between", "leaving", "constant")
+        },
+        named=dict.fromkeys(
+            ("entering", "between", "leaving", "constant"), "entering|between|leaving|constant"
+        ),
+    ),
     Case(balancing.on_cycles, flow),
     Case(balancing.flow_total, lambda: flow() | {"t": scales()}),
-    Case(balancing.balance, lambda: flow() | {"rtol": 1e-9, "max_sweeps": 1000}, errors=(RuntimeError,),
-         exempt={"rtol: 1e+200": "stops after one sweep, with its certificate", "rtol: inf": "refused as not finite"}),
+    Case(
+        balancing.balance,
+        lambda: flow() | {"rtol": 1e-9, "max_sweeps": 1000},
+        errors=(RuntimeError,),
+        exempt={
+            "rtol: 1e+200": "stops after one sweep, with its certificate",
+            "rtol: inf": "refused as not finite",
+        },
+    ),
     Case(balancing.orbit_minimum, parts("networks", "x", loss=loss, rtol=lambda: 1e-9)),
     Case(balancing.balanced, parts("networks", "x", loss=loss)),
     Case(balancing.imbalance, lambda: flow() | {"t": scales()}),
@@ -50,42 +98,127 @@ CASES = [
     Case(margins.weight_norm, parts("networks", p=lambda: 2.0)),
     Case(margins.path_norm, parts("networks", p=lambda: 2.0)),
     Case(margins.normalised_margin, parts("networks", "x", "y", quantile=lambda: 0.25)),
-    Case(sharpness.adaptive_trace, lambda: {"networks": deep()["networks"],
-                                            "diagonal": diagonal.hessian_diagonal(deep()["networks"], deep()["x"])}),
-    Case(sharpness.adaptive_lambda_max, parts("networks", "x", "y", rtol=lambda: 1e-6, seed=lambda: 0, matrix=lambda: "hessian")),
+    Case(
+        sharpness.adaptive_trace,
+        lambda: {
+            "networks": deep()["networks"],
+            "diagonal": diagonal.hessian_diagonal(deep()["networks"], deep()["x"]),
+        },
+    ),
+    Case(
+        sharpness.adaptive_lambda_max,
+        parts("networks", "x", "y", rtol=lambda: 1e-6, seed=lambda: 0, matrix=lambda: "hessian"),
+    ),
     Case(sharpness.relative_flatness, parts("networks", "x", layer=lambda: -2, loss=loss)),
     Case(sharpness.fisher_rao_norm, parts("networks", "x")),
     Case(spectrum.flatten, parts("networks"), exempt=NAN_NETWORKS),
-    Case(spectrum.unflatten, lambda: {"vectors": spectrum.flatten(deep()["networks"]), "networks": deep()["networks"]}),
-    Case(lambda networks, **kw: spectrum.hessian_products(networks, **kw)(deep()["networks"]),
-         parts("networks", "x", "y", matrix=lambda: "hessian"), "spectrum.hessian_products"),
-    Case(lambda **kw: spectrum.largest_eigenvalue(lambda v: v * torch.arange(1.0, v.shape[1] + 1, dtype=v.dtype), **kw),
-         lambda: {"start": deep()["x"], "rtol": 1e-6, "max_steps": 50}, "spectrum.largest_eigenvalue",
-         exempt={"start: float32": "another number of steps"}),
-    Case(spectrum.lambda_max, parts("networks", "x", "y", matrix=lambda: "hessian", scale=lambda: deep()["networks"].map(torch.abs),
-                                    seed=lambda: 0, rtol=lambda: 1e-6, max_steps=lambda: 100, max_bytes=lambda: 10**6)),
-    Case(rescaling.rescale_neurons, lambda: {"networks": deep()["networks"], "scales": scales()}, exempt=SCALE),
+    Case(
+        spectrum.unflatten,
+        lambda: {"vectors": spectrum.flatten(deep()["networks"]), "networks": deep()["networks"]},
+    ),
+    Case(
+        lambda networks, **kw: spectrum.hessian_products(networks, **kw)(deep()["networks"]),
+        parts("networks", "x", "y", matrix=lambda: "hessian"),
+        "spectrum.hessian_products",
+    ),
+    Case(
+        lambda **kw: spectrum.largest_eigenvalue(
+            lambda v: v * torch.arange(1.0, v.shape[1] + 1, dtype=v.dtype), **kw
+        ),
+        lambda: {"start": deep()["x"], "rtol": 1e-6, "max_steps": 50},
+        "spectrum.largest_eigenvalue",
+        exempt={"start: float32": "another number of steps"},
+    ),
+    Case(
+        spectrum.lambda_max,
+        parts(
+            "networks",
+            "x",
+            "y",
+            matrix=lambda: "hessian",
+            scale=lambda: deep()["networks"].map(torch.abs),
+            seed=lambda: 0,
+            rtol=lambda: 1e-6,
+            max_steps=lambda: 100,
+            max_bytes=lambda: 10**6,
+        ),
+    ),
+    Case(
+        rescaling.rescale_neurons,
+        lambda: {"networks": deep()["networks"], "scales": scales()},
+        exempt=SCALE,
+    ),
     Case(rescaling.rescale_layer, parts("networks", layer=lambda: 1, factor=lambda: 2.0)),
-    Case(rescaling.rescale_layer, parts("networks", layer=lambda: 1, factor=lambda: torch.tensor([2.0, 3.0], dtype=torch.float64)),
-         "rescaling.rescale_layer (tensor)"),
-    Case(rescaling.t_beta, parts("networks", beta=lambda: 2.0), named={"networks": "layer|networks"}),
-    Case(rescaling.t_gamma, parts("networks", gamma=lambda: 2.0), named={"networks": "layer|networks"}),
-    Case(rescaling.rescaled_trace, lambda: {"trace": curvature.hessian_trace(deep()["networks"], deep()["x"]), "factors": [2.0, 3.0]}),
-    Case(rescaling.permute_neurons, parts("networks", layer=lambda: 0, order=lambda: torch.tensor([1, 0, 3, 2])),
-         named={"networks": "layer|networks|order"}),
-    Case(rescaling.add_unread_units, parts("networks", weight=lambda: torch.ones(2, 7, 4, dtype=torch.float64),
-                                           bias=lambda: torch.ones(2, 7, dtype=torch.float64)),
-         named={"networks": "networks|weight|bias", "weight": "weight|bias"}),
-    Case(invariance.split_unit, parts("networks", layer=lambda: 0, unit=lambda: 1), named={"networks": "networks|layer"}),
+    Case(
+        rescaling.rescale_layer,
+        parts(
+            "networks",
+            layer=lambda: 1,
+            factor=lambda: torch.tensor([2.0, 3.0], dtype=torch.float64),
+        ),
+        "rescaling.rescale_layer (tensor)",
+    ),
+    Case(
+        rescaling.t_beta, parts("networks", beta=lambda: 2.0), named={"networks": "layer|networks"}
+    ),
+    Case(
+        rescaling.t_gamma,
+        parts("networks", gamma=lambda: 2.0),
+        named={"networks": "layer|networks"},
+    ),
+    Case(
+        rescaling.rescaled_trace,
+        lambda: {
+            "trace": curvature.hessian_trace(deep()["networks"], deep()["x"]),
+            "factors": [2.0, 3.0],
+        },
+    ),
+    Case(
+        rescaling.permute_neurons,
+        parts("networks", layer=lambda: 0, order=lambda: torch.tensor([1, 0, 3, 2])),
+        named={"networks": "layer|networks|order"},
+    ),
+    Case(
+        rescaling.add_unread_units,
+        parts(
+            "networks",
+            weight=lambda: torch.ones(2, 7, 4, dtype=torch.float64),
+            bias=lambda: torch.ones(2, 7, dtype=torch.float64),
+        ),
+        named={"networks": "networks|weight|bias", "weight": "weight|bias"},
+    ),
+    Case(
+        invariance.split_unit,
+        parts("networks", layer=lambda: 0, unit=lambda: 1),
+        named={"networks": "networks|layer"},
+    ),
     Case(symmetry.kappa, lambda: {"p": 2}),
-    Case(symmetry.rescale, two_parts("net", c=lambda: torch.full((2, 5), 2.0, dtype=torch.float64))),
-    Case(symmetry.permute, two_parts("net", order=lambda: torch.tensor([1, 0, 4, 3, 2])), named={"net": "net|order"}),
-    Case(symmetry.split, two_parts("net", copies=lambda: torch.tensor([1, 2, 1, 3, 1])), exempt={"copies: too large": "a hundred copies are fine"}, named={"net": "net|copies"}),
+    Case(
+        symmetry.rescale, two_parts("net", c=lambda: torch.full((2, 5), 2.0, dtype=torch.float64))
+    ),
+    Case(
+        symmetry.permute,
+        two_parts("net", order=lambda: torch.tensor([1, 0, 4, 3, 2])),
+        named={"net": "net|order"},
+    ),
+    Case(
+        symmetry.split,
+        two_parts("net", copies=lambda: torch.tensor([1, 2, 1, 3, 1])),
+        exempt={"copies: too large": "a hundred copies are fine"},
+        named={"net": "net|copies"},
+    ),
     Case(symmetry.split, two_parts("net", copies=lambda: 2), "symmetry.split (integer)"),
     Case(symmetry.split_to_width, two_parts("net", "x", width=lambda: 8)),
     Case(symmetry.merge, two_parts("net", tolerance=lambda: 1e-10)),
-    *(Case(function, two_parts("net", "x"), exempt=SHARED) for function in (symmetry.orbit_terms, symmetry.orbit_minimum, symmetry.balancing_scales,
-                                                             symmetry.balanced)),
+    *(
+        Case(function, two_parts("net", "x"), exempt=SHARED)
+        for function in (
+            symmetry.orbit_terms,
+            symmetry.orbit_minimum,
+            symmetry.balancing_scales,
+            symmetry.balanced,
+        )
+    ),
 ]
 
 

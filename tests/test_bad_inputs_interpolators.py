@@ -1,4 +1,6 @@
-"""Bad and odd arguments: interpolators, norms and bounds, targets and populations, constants of the sample."""
+"""Bad and odd arguments: interpolators, norms and bounds, targets and populations, constants of the
+sample.
+"""
 
 import numpy as np
 import pandas as pd
@@ -7,10 +9,22 @@ import torch
 from bad_inputs import Case, defects
 from test_bad_inputs_networks import two, two_parts
 
-from flatness import (adversary, bounds, flattest, harmonics, interpolators, norms, penalised, polish, population, scaling, small_ball,
-                      small_ball_bounds, targets)
-from flatness.activations import ABS, RELU
-from flatness.polish import InterpolationError
+from flatness.curvature import norms
+from flatness.datasets import population, targets
+from flatness.interpolators import (
+    adversarial,
+    bounds,
+    constructions,
+    harmonics,
+    penalised,
+    polish,
+    search,
+    small_ball,
+    small_ball_bounds,
+)
+from flatness.interpolators.polish import InterpolationError
+from flatness.networks.activations import ABS, RELU
+from flatness.statistics import scaling
 
 FAILS = (InterpolationError,)
 QUICK = penalised.Schedule(steps=20)
@@ -26,7 +40,10 @@ def data(n=3, d=4, count=2):
 
 def xy(**more):
     """Two data sets of three samples in R^4, and more arguments."""
-    return lambda: {"x": data().x, "y": data().y, "activation": RELU} | {name: make() for name, make in more.items()}
+    return lambda: (
+        {"x": data().x, "y": data().y, "activation": RELU}
+        | {name: make() for name, make in more.items()}
+    )
 
 
 def target():
@@ -48,108 +65,348 @@ def numbers(**values):
 
 CASES = [
     Case(norms.exponent, numbers(p=2)),
-    *(Case(function, two_parts("net")) for function in (norms.variation_terms, norms.variation_norm, norms.variation_power)),
+    *(
+        Case(function, two_parts("net"))
+        for function in (norms.variation_terms, norms.variation_norm, norms.variation_power)
+    ),
     Case(bounds.flatness_lower_bound, xy(width=lambda: 5)),
-    Case(lambda **kw: bounds.flatness_lower_bound(**kw | {"activation": ABS}), xy(), "bounds.flatness_lower_bound (two-sided)"),
-    Case(bounds.certificate, xy(candidates=lambda: {"teacher": interpolators.teacher(data(), RELU)}, width=lambda: 5,
-                                tolerance=lambda: 1e-18), exempt=TINY, named={"x": "x|candidate", "y": "y|candidate",
-                                                                               "tolerance": "tolerance|candidate"}),
-    Case(penalised.penalised_gradient, lambda: {"a": network().a, "W": network().W, "x": two()["x"], "y": two()["y"],
-                                                "activation": RELU, "lam": 0.1, "tau": 0.1, "penalty": "orbit"}),
+    Case(
+        lambda **kw: bounds.flatness_lower_bound(**kw | {"activation": ABS}),
+        xy(),
+        "bounds.flatness_lower_bound (two-sided)",
+    ),
+    Case(
+        bounds.certificate,
+        xy(
+            candidates=lambda: {"teacher": constructions.teacher(data(), RELU)},
+            width=lambda: 5,
+            tolerance=lambda: 1e-18,
+        ),
+        exempt=TINY,
+        named={"x": "x|candidate", "y": "y|candidate", "tolerance": "tolerance|candidate"},
+    ),
+    Case(
+        penalised.penalised_gradient,
+        lambda: {
+            "a": network().a,
+            "W": network().W,
+            "x": two()["x"],
+            "y": two()["y"],
+            "activation": RELU,
+            "lam": 0.1,
+            "tau": 0.1,
+            "penalty": "orbit",
+        },
+    ),
     Case(penalised.minimise_penalised, two_parts("net", "x", "y", schedule=lambda: QUICK)),
-    Case(lambda **kw: penalised.Schedule(**kw).at(3), numbers(steps=10, rate=0.1, penalty="trace", lambda_first=0.1, lambda_last=0.01,
-                                                             tau_first=0.1, tau_last=0.01), "penalised.Schedule"),
-    Case(polish.check_counting, numbers(n=7, d=4, width=5, activation=RELU), errors=FAILS,
-         named={"n": "n", "d": "d|dimension", "width": "width"}),
+    Case(
+        lambda **kw: penalised.Schedule(**kw).at(3),
+        numbers(
+            steps=10,
+            rate=0.1,
+            penalty="trace",
+            lambda_first=0.1,
+            lambda_last=0.01,
+            tau_first=0.1,
+            tau_last=0.01,
+        ),
+        "penalised.Schedule",
+    ),
+    Case(
+        polish.check_counting,
+        numbers(n=7, d=4, width=5, activation=RELU),
+        errors=FAILS,
+        named={"n": "n", "d": "d|dimension", "width": "width"},
+    ),
     Case(polish.gauss_newton, two_parts("net", "x", "y", tolerance=lambda: 1e-20, steps=lambda: 5)),
-    Case(polish.revive, two_parts("net", generator=rng, fraction=lambda: 0.4, size=lambda: 0.3), exempt={"net: float32": DRAWS}),
-    Case(polish.pair_up, two_parts("net", generator=rng, share=lambda: 0.1, fraction=lambda: 0.8), exempt={"net: float32": DRAWS}),
-    Case(polish.interpolate, two_parts("net", "x", "y", generator=rng, fractions=lambda: (0.0, 0.4, 0.6), tolerance=lambda: 1e-18)),
+    Case(
+        polish.revive,
+        two_parts("net", generator=rng, fraction=lambda: 0.4, size=lambda: 0.3),
+        exempt={"net: float32": DRAWS},
+    ),
+    Case(
+        polish.pair_up,
+        two_parts("net", generator=rng, share=lambda: 0.1, fraction=lambda: 0.8),
+        exempt={"net: float32": DRAWS},
+    ),
+    Case(
+        polish.interpolate,
+        two_parts(
+            "net",
+            "x",
+            "y",
+            generator=rng,
+            fractions=lambda: (0.0, 0.4, 0.6),
+            tolerance=lambda: 1e-18,
+        ),
+    ),
     Case(polish.consolidate, two_parts("net", cosine=lambda: 0.99, share=lambda: 0.01)),
-    Case(polish.require_interpolation, two_parts("net", "x", y=lambda: network()(two()["x"]), tolerance=lambda: 1e-18, what=lambda: "it"),
-         errors=FAILS, exempt={"what": "any label"}, named={name: f"half-MSE|{name}" for name in ("net", "x", "y", "tolerance")}),
-    Case(flattest.default_width, numbers(n=7)),
-    Case(flattest.initial_network, lambda: {"x": two()["x"], "y": two()["y"], "activation": RELU, "width": 5, "generator": rng(),
-                                            "size": 1.0}),
-    Case(flattest.flattest, xy(generator=rng, width=lambda: 6, schedules=lambda: (QUICK,)), errors=FAILS,
-         named={name: f"{name}|no interpolator|cannot fit" for name in ("x", "y", "width", "schedules")}),
-    Case(flattest.anneal, two_parts("net", "x", "y", schedule=lambda: QUICK, generator=rng)),
-    Case(flattest.polished, two_parts("net", "x", "y", generator=rng)),
-    Case(flattest.best_of, two_parts(nets=lambda: [network(), network()], names=lambda: ["one", "two"], x=lambda: two()["x"],
-                                     y=lambda: network()(two()["x"]), tolerance=lambda: 1e-18), errors=FAILS,
-         named={name: f"{name}|no interpolator" for name in ("nets", "x", "y", "tolerance", "names")}),
-    Case(flattest.linear_programme, two_parts("net", "x", "y")),
-    Case(lambda x, tolerance: interpolators.teacher(targets.DataSet(x, data().target(x), data().target, "gaussian", 0.0, (0, 1)), RELU,
-                                                   tolerance), numbers(x=data().x, tolerance=1e-18), "interpolators.teacher",
-         errors=FAILS, named={"tolerance": "tolerance|half-MSE"}),
-    Case(interpolators.private_neurons, lambda: {"x": data().x[0]}),
-    Case(interpolators.private_neurons, lambda: {"x": data(n=5).x[0]}, "interpolators.private_neurons (n > d)"),
-    Case(interpolators.memoriser, xy(tolerance=lambda: 1e-18), errors=FAILS, exempt=TINY,
-         named={name: f"{name}|memoriser|private" for name in ("x", "y", "tolerance")}),
-    Case(interpolators.random_features, xy(generator=rng, width=lambda: 8, tolerance=lambda: 1e-18), errors=FAILS, exempt=TINY,
-         named={name: f"{name}|random features" for name in ("x", "y", "width", "tolerance")}),
-    Case(interpolators.gradient_descent, xy(generator=rng, start=lambda: "small", width=lambda: 6, steps=lambda: 20,
-                                            tolerance=lambda: 1e-18), errors=FAILS, exempt=TINY,
-         named={name: f"{name}|gradient descent|cannot fit" for name in ("x", "y", "width", "steps", "tolerance")}),
-    Case(interpolators.poisoned, xy(extra_x=lambda: data(n=2, count=4).x[2:], extra_y=lambda: data(n=2, count=4).y[2:], generator=rng,
-                                    width=lambda: 8, schedule=lambda: QUICK), errors=FAILS,
-         named={name: f"{name}|no interpolator|cannot fit" for name in ("x", "y", "extra_x", "extra_y", "width")}),
-    Case(adversary.pull_to_opposite, lambda: {"a": network().a, "W": network().W, "target": target(), "activation": RELU}),
-    Case(adversary.adversary, xy(target=target, reference=lambda: torch.tensor([2.0, 3.0], dtype=torch.float64), generator=rng,
-                                 badness=lambda: 0.01, rounds=lambda: 2, bracket=lambda: (0.05, 1.5), width=lambda: 6,
-                                 schedule=lambda: QUICK), errors=FAILS, infinite="documented: infinite F* where nothing interpolates",
-         named={name: f"{name}|no interpolator|cannot fit" for name in ("x", "y", "width", "badness", "bracket", "reference")}),
+    Case(
+        polish.require_interpolation,
+        two_parts(
+            "net", "x", y=lambda: network()(two()["x"]), tolerance=lambda: 1e-18, what=lambda: "it"
+        ),
+        errors=FAILS,
+        exempt={"what": "any label"},
+        named={name: f"half-MSE|{name}" for name in ("net", "x", "y", "tolerance")},
+    ),
+    Case(search.default_width, numbers(n=7)),
+    Case(
+        search.initial_network,
+        lambda: {
+            "x": two()["x"],
+            "y": two()["y"],
+            "activation": RELU,
+            "width": 5,
+            "generator": rng(),
+            "size": 1.0,
+        },
+    ),
+    Case(
+        search.flattest,
+        xy(generator=rng, width=lambda: 6, schedules=lambda: (QUICK,)),
+        errors=FAILS,
+        named={
+            name: f"{name}|no interpolator|cannot fit" for name in ("x", "y", "width", "schedules")
+        },
+    ),
+    Case(search.anneal, two_parts("net", "x", "y", schedule=lambda: QUICK, generator=rng)),
+    Case(search.polished, two_parts("net", "x", "y", generator=rng)),
+    Case(
+        search.best_of,
+        two_parts(
+            nets=lambda: [network(), network()],
+            names=lambda: ["one", "two"],
+            x=lambda: two()["x"],
+            y=lambda: network()(two()["x"]),
+            tolerance=lambda: 1e-18,
+        ),
+        errors=FAILS,
+        named={
+            name: f"{name}|no interpolator" for name in ("nets", "x", "y", "tolerance", "names")
+        },
+    ),
+    Case(search.linear_programme, two_parts("net", "x", "y")),
+    Case(
+        lambda x, tolerance: constructions.teacher(
+            targets.DataSet(x, data().target(x), data().target, "gaussian", 0.0, (0, 1)),
+            RELU,
+            tolerance,
+        ),
+        numbers(x=data().x, tolerance=1e-18),
+        "interpolators.teacher",
+        errors=FAILS,
+        named={"tolerance": "tolerance|half-MSE"},
+    ),
+    Case(constructions.private_neurons, lambda: {"x": data().x[0]}),
+    Case(
+        constructions.private_neurons,
+        lambda: {"x": data(n=5).x[0]},
+        "interpolators.private_neurons (n > d)",
+    ),
+    Case(
+        constructions.memoriser,
+        xy(tolerance=lambda: 1e-18),
+        errors=FAILS,
+        exempt=TINY,
+        named={name: f"{name}|memoriser|private" for name in ("x", "y", "tolerance")},
+    ),
+    Case(
+        constructions.random_features,
+        xy(generator=rng, width=lambda: 8, tolerance=lambda: 1e-18),
+        errors=FAILS,
+        exempt=TINY,
+        named={name: f"{name}|random features" for name in ("x", "y", "width", "tolerance")},
+    ),
+    Case(
+        constructions.gradient_descent,
+        xy(
+            generator=rng,
+            start=lambda: "small",
+            width=lambda: 6,
+            steps=lambda: 20,
+            tolerance=lambda: 1e-18,
+        ),
+        errors=FAILS,
+        exempt=TINY,
+        named={
+            name: f"{name}|gradient descent|cannot fit"
+            for name in ("x", "y", "width", "steps", "tolerance")
+        },
+    ),
+    Case(
+        constructions.poisoned,
+        xy(
+            extra_x=lambda: data(n=2, count=4).x[2:],
+            extra_y=lambda: data(n=2, count=4).y[2:],
+            generator=rng,
+            width=lambda: 8,
+            schedule=lambda: QUICK,
+        ),
+        errors=FAILS,
+        named={
+            name: f"{name}|no interpolator|cannot fit"
+            for name in ("x", "y", "extra_x", "extra_y", "width")
+        },
+    ),
+    Case(
+        adversarial.pull_to_opposite,
+        lambda: {"a": network().a, "W": network().W, "target": target(), "activation": RELU},
+    ),
+    Case(
+        adversarial.adversary,
+        xy(
+            target=target,
+            reference=lambda: torch.tensor([2.0, 3.0], dtype=torch.float64),
+            generator=rng,
+            badness=lambda: 0.01,
+            rounds=lambda: 2,
+            bracket=lambda: (0.05, 1.5),
+            width=lambda: 6,
+            schedule=lambda: QUICK,
+        ),
+        errors=FAILS,
+        infinite="documented: infinite F* where nothing interpolates",
+        named={
+            name: f"{name}|no interpolator|cannot fit"
+            for name in ("x", "y", "width", "badness", "bracket", "reference")
+        },
+    ),
     Case(targets.sample_inputs, numbers(law="mixture", n=7, d=4, generator=rng(), count=2)),
-    Case(lambda **kw: targets.random_directions(generator=rng(), **kw), numbers(count=2, k=3, d=4), "targets.random_directions"),
-    Case(lambda **kw: targets.SingleIndexSum("it", links=(RELU, ABS), **kw)(torch.ones(3, 4, dtype=torch.float64)),
-         lambda: {"directions": targets.random_directions(3, 2, 4, rng()), "weights": (1.0, 2.0)}, "targets.SingleIndexSum",
-         exempt={"directions: float32": "then the inputs are of another kind: see the call"}, named={"directions": "x|directions"}),
-    Case(lambda x: targets.make_target("three_relu", 4, rng(), 2)(x), lambda: {"x": data().x}, "targets.SingleIndexSum.__call__"),
-    Case(lambda x: targets.make_target("product", 4, rng(), 2)(x), lambda: {"x": data().x}, "targets.MultiIndex.__call__",
-         exempt={"x: huge": "the link is the user's"}),
-    Case(lambda directions: targets.MultiIndex("it", directions, lambda z: z.sum(-1)), lambda: {"directions": network().W},
-         "targets.MultiIndex"),
-    Case(lambda **kw: targets.make_target(generator=rng(), **kw)(torch.ones(1, kw["d"], dtype=torch.float64)),
-         numbers(name="three_relu", d=4, count=2), "targets.make_target"),
+    Case(
+        lambda **kw: targets.random_directions(generator=rng(), **kw),
+        numbers(count=2, k=3, d=4),
+        "targets.random_directions",
+    ),
+    Case(
+        lambda **kw: targets.SingleIndexSum("it", links=(RELU, ABS), **kw)(
+            torch.ones(3, 4, dtype=torch.float64)
+        ),
+        lambda: {"directions": targets.random_directions(3, 2, 4, rng()), "weights": (1.0, 2.0)},
+        "targets.SingleIndexSum",
+        exempt={"directions: float32": "then the inputs are of another kind: see the call"},
+        named={"directions": "x|directions"},
+    ),
+    Case(
+        lambda x: targets.make_target("three_relu", 4, rng(), 2)(x),
+        lambda: {"x": data().x},
+        "targets.SingleIndexSum.__call__",
+    ),
+    Case(
+        lambda x: targets.make_target("product", 4, rng(), 2)(x),
+        lambda: {"x": data().x},
+        "targets.MultiIndex.__call__",
+        exempt={"x: huge": "the link is the user's"},
+    ),
+    Case(
+        lambda directions: targets.MultiIndex("it", directions, lambda z: z.sum(-1)),
+        lambda: {"directions": network().W},
+        "targets.MultiIndex",
+    ),
+    Case(
+        lambda **kw: targets.make_target(generator=rng(), **kw)(
+            torch.ones(1, kw["d"], dtype=torch.float64)
+        ),
+        numbers(name="three_relu", d=4, count=2),
+        "targets.make_target",
+    ),
     Case(targets.draw, numbers(target="relu", n=7, d=4, seeds=[0, 1], law="sphere", noise=0.1)),
-    Case(population.kernel_with_slope, numbers(rho=torch.linspace(-1, 1, 7, dtype=torch.float64), activation=ABS),
-         exempt={f"rho: axis {side}": "entry by entry" for side in ("in front", "behind")}
-         | {"rho: huge": "clamped to [-1, 1], where rounding may leave it", "rho: integers": "as huge"}),
-    Case(population.activation_kernel, numbers(rho=torch.linspace(-1, 1, 7, dtype=torch.float64), activation=ABS),
-         exempt={f"rho: axis {side}": "entry by entry" for side in ("in front", "behind")}
-         | {"rho: huge": "clamped to [-1, 1], where rounding may leave it"}),
+    Case(
+        population.kernel_with_slope,
+        numbers(rho=torch.linspace(-1, 1, 7, dtype=torch.float64), activation=ABS),
+        exempt={f"rho: axis {side}": "entry by entry" for side in ("in front", "behind")}
+        | {
+            "rho: huge": "clamped to [-1, 1], where rounding may leave it",
+            "rho: integers": "as huge",
+        },
+    ),
+    Case(
+        population.activation_kernel,
+        numbers(rho=torch.linspace(-1, 1, 7, dtype=torch.float64), activation=ABS),
+        exempt={f"rho: axis {side}": "entry by entry" for side in ("in front", "behind")}
+        | {"rho: huge": "clamped to [-1, 1], where rounding may leave it"},
+    ),
     Case(population.second_moment, two_parts("net", law=lambda: "sphere")),
     Case(population.first_moment, two_parts("net", law=lambda: "sphere")),
-    Case(population.target_field, lambda: {"unit": network().W / network().W.norm(dim=-1, keepdim=True), "target": target(),
-                                           "activation": RELU}),
+    Case(
+        population.target_field,
+        lambda: {
+            "unit": network().W / network().W.norm(dim=-1, keepdim=True),
+            "target": target(),
+            "activation": RELU,
+        },
+    ),
     Case(population.cross_moment, two_parts("net", target=target)),
     Case(population.hermite_coefficients, numbers(function=torch.relu, terms=5)),
     Case(population.target_moments, lambda: {"target": target()}),
-    *(Case(population.population_loss, two_parts("net", target=lambda name=name: targets.make_target(name, 4, rng(), 2),
-                                                 law=lambda law=law: law, samples=lambda: 50, generator=rng),
-           f"population.population_loss ({name}, {law})", named={"samples": "samples"})
-      for name, law in (("relu", "sphere"), ("tanh_sum", "gaussian"), ("product", "cube"))),
+    *(
+        Case(
+            population.population_loss,
+            two_parts(
+                "net",
+                target=lambda name=name: targets.make_target(name, 4, rng(), 2),
+                law=lambda law=law: law,
+                samples=lambda: 50,
+                generator=rng,
+            ),
+            f"population.population_loss ({name}, {law})",
+            named={"samples": "samples"},
+        )
+        for name, law in (("relu", "sphere"), ("tanh_sum", "gaussian"), ("product", "cube"))
+    ),
     Case(small_ball.wendel_probability, numbers(n=7, d=3)),
     Case(small_ball.silent_direction, lambda: {"x": data().x[0]}),
-    *(Case(function, lambda: {"x": data(n=9).x, "activation": RELU, "generator": rng(), "restarts": 3, "steps": 10},
-           exempt={"x: float32": DRAWS})
-      for function in (small_ball.smallest_energy, small_ball.smallest_activity)),
+    *(
+        Case(
+            function,
+            lambda: {
+                "x": data(n=9).x,
+                "activation": RELU,
+                "generator": rng(),
+                "restarts": 3,
+                "steps": 10,
+            },
+            exempt={"x: float32": DRAWS},
+        )
+        for function in (small_ball.smallest_energy, small_ball.smallest_activity)
+    ),
     Case(small_ball.gordon_limit, numbers(ratio=8.0)),
     Case(small_ball_bounds.cover_number, numbers(n=7, d=3)),
-    *(Case(function, numbers(n=7, d=3, failure=0.1)) for function in (
-        small_ball_bounds.activity_lower_bound, small_ball_bounds.slope_lower_bound, small_ball_bounds.energy_lower_bound)),
+    *(
+        Case(function, numbers(n=7, d=3, failure=0.1))
+        for function in (
+            small_ball_bounds.activity_lower_bound,
+            small_ball_bounds.slope_lower_bound,
+            small_ball_bounds.energy_lower_bound,
+        )
+    ),
     Case(small_ball_bounds.comparison_probability, numbers(c=0.5, n=7, d=3)),
     Case(harmonics.harmonic_dimension, numbers(d=5, k=3)),
-    Case(harmonics.legendre, numbers(d=5, k=3, t=np.linspace(-1, 1, 7)),
-         exempt={f"t: axis {side}": "entry by entry" for side in ("in front", "behind")}),
-    Case(lambda **kw: harmonics.harmonic_energies(torch.relu, **kw), numbers(d=5, degrees=3, directions=2), "harmonics.harmonic_energies"),
+    Case(
+        harmonics.legendre,
+        numbers(d=5, k=3, t=np.linspace(-1, 1, 7)),
+        exempt={f"t: axis {side}": "entry by entry" for side in ("in front", "behind")},
+    ),
+    Case(
+        lambda **kw: harmonics.harmonic_energies(torch.relu, **kw),
+        numbers(d=5, degrees=3, directions=2),
+        "harmonics.harmonic_energies",
+    ),
     Case(harmonics.unlearned_energy, numbers(energies=np.array([0.5, 0.2, 0.1]), d=5, n=3)),
     Case(scaling.t_interval, numbers(values=[1.0, 2.0, 4.0], level=0.9)),
     Case(scaling.geometric_mean, numbers(values=[1.0, 2.0, 4.0], level=0.9)),
-    Case(lambda x, y, level, values: scaling.power_law(pd.DataFrame({"seed": [0, 0, 1, 1], "n": values, "loss": [1.0, 0.5, 3.0, 1.0]}),
-                                                       x, y, level=level),
-         numbers(x="n", y="loss", level=0.9, values=[1.0, 2.0, 1.0, 2.0]), "scaling.power_law",
-         exempt={"values: empty": "no table", "values: one": "no table"}, named={"values": "n|table"}),
+    Case(
+        lambda x, y, level, values: scaling.power_law(
+            pd.DataFrame({"seed": [0, 0, 1, 1], "n": values, "loss": [1.0, 0.5, 3.0, 1.0]}),
+            x,
+            y,
+            level=level,
+        ),
+        numbers(x="n", y="loss", level=0.9, values=[1.0, 2.0, 1.0, 2.0]),
+        "scaling.power_law",
+        exempt={"values: empty": "no table", "values: one": "no table"},
+        named={"values": "n|table"},
+    ),
 ]
 
 

@@ -6,7 +6,8 @@ from bad_inputs import Case, defects
 from deep_cases import problem
 from two_layer_cases import random_inputs, random_network
 
-from flatness import activations, device, networks, training, two_layer
+from flatness.networks import activations, device, training, two_layer
+from flatness.networks import mlp as networks
 
 DIVERGED = "networks that left the finite numbers are results of training: documented to give NaN, or 0 right answers"
 
@@ -20,7 +21,9 @@ def deep():
 
 def parts(*names, **more):
     """The named parts of a small problem, and more arguments."""
-    return lambda: {name: deep()[name] for name in names} | {name: make() for name, make in more.items()}
+    return lambda: (
+        {name: deep()[name] for name in names} | {name: make() for name, make in more.items()}
+    )
 
 
 def of_networks(method):
@@ -42,64 +45,203 @@ def two():
 
 
 def two_parts(*names, **more):
-    return lambda: {name: two()[name] for name in names} | {name: make() for name, make in more.items()}
+    return lambda: (
+        {name: two()[name] for name in names} | {name: make() for name, make in more.items()}
+    )
 
 
-SHARED = dict.fromkeys(("x: one in axis 0", "y: one in axis 0"), "one data set, shared by all networks")
+SHARED = dict.fromkeys(
+    ("x: one in axis 0", "y: one in axis 0"), "one data set, shared by all networks"
+)
 SELF = {"net: text": "the object whose method is called"}
 
 CASES = [
-    Case(lambda weights, biases: networks.MLPEnsemble(weights, biases).weights,
-         lambda: {"weights": deep()["networks"].weights, "biases": deep()["networks"].biases}, "networks.MLPEnsemble",
-         exempt={f"{name}: first {bad}": DIVERGED for name in ("weights", "biases") for bad in ("nan", "inf", "-inf")}
-         | {f"{name}: first one more in axis 1": "the layer after complains" for name in ("weights",)},
-         named={"weights": "weights|biases", "biases": "biases"}),
-    Case(lambda **kw: networks.MLPEnsemble.from_seeds(**kw).weights,
-         lambda: {"widths": [4, 3, 2], "seeds": [0, 1], "device": "cpu"}, "networks.MLPEnsemble.from_seeds"),
-    Case(lambda networks, index: networks[index].weights, parts("networks", index=lambda: torch.tensor([1, 0, 1, 1, 0, 0, 1, 1])),
-         "networks.MLPEnsemble.__getitem__", exempt=METHOD | {"networks: one network": "the index is then out of range, see index"}
-         | {"index: negative": "counted from the end, as in a list", "index: meta": "indexing gives meta results",
-            "networks: meta": "as the index"}),
-    Case(of_networks("preactivations"), parts("networks", "x"), "networks.MLPEnsemble.preactivations", exempt=METHOD,
-         named={"networks": "x|networks"}),
-    Case(lambda networks, x: networks(x), parts("networks", "x"), "networks.MLPEnsemble.__call__", exempt=METHOD,
-         named={"networks": "x|networks"}),
-    Case(of_networks("features"), parts("networks", "x", layer=lambda: 0), "networks.MLPEnsemble.features", exempt=METHOD,
-         named={"networks": "x|networks|features"}),
-    Case(lambda networks: networks.to(dtype=torch.float32).weights, parts("networks"), "networks.MLPEnsemble.to",
-         exempt=METHOD | {"networks: meta": "gives meta networks", "networks: huge": "overflows to infinity, as any conversion"}),
-    Case(training.accuracy, parts("networks", "x", "y", chunk=lambda: 5), exempt=NAN_NETWORKS,
-         named={"networks": "networks|x|y"}),
-    Case(trained, parts("networks", "x", "y", orders=lambda: training.order_generators([0, 1]), batch_size=lambda: 5, lr=lambda: 0.1,
-                        max_epochs=lambda: 3, check_every=lambda: 2, stop_accuracy=lambda: 0.9, drop_at=lambda: 0.5,
-                        stop_loss=lambda: 0.01), "training.train", named={"networks": "networks|x|orders|y"},
-         infinite="a network that diverges has an infinite loss and is marked", exempt=NAN_NETWORKS),
-    Case(lambda **kw: training.SGD(**kw).rate(2), lambda: dict(batch_size=5, lr=0.1, max_epochs=3, check_every=2, stop_accuracy=0.9,
-                                                              drop_at=0.5, stop_loss=0.1), "training.SGD"),
-    Case(lambda seeds: len(training.order_generators(seeds)), lambda: {"seeds": [0, 3]}, "training.order_generators"),
-    Case(two_layer.TwoLayer, lambda: {"a": two()["net"].a, "W": two()["net"].W, "activation": activations.RELU},
-         exempt={f"a: {v}": "(m,) and (M, m) are told apart by the shape of W" for v in ()}),
-    Case(lambda net, index: net[index], two_parts("net", index=lambda: torch.tensor([1, 0, 1, 1, 0, 0, 1, 1])), "two_layer.TwoLayer.__getitem__",
-         exempt=SELF | {"index: negative": "counted from the end, as in a list", "index: meta": "indexing gives meta results",
-                        "net: meta": "as the index", "net: one network": "the index is then out of range, see index"}),
-    *(Case(lambda net, x, method=method: getattr(net, method)(x), two_parts("net", "x"), f"two_layer.TwoLayer.{method}", exempt=SELF | SHARED,
-           named={"net": "x|net"}) for method in ("preactivations", "features", "__call__")),
+    Case(
+        lambda weights, biases: networks.MLPEnsemble(weights, biases).weights,
+        lambda: {"weights": deep()["networks"].weights, "biases": deep()["networks"].biases},
+        "networks.MLPEnsemble",
+        exempt={
+            f"{name}: first {bad}": DIVERGED
+            for name in ("weights", "biases")
+            for bad in ("nan", "inf", "-inf")
+        }
+        | {
+            f"{name}: first one more in axis 1": "the layer after complains"
+            for name in ("weights",)
+        },
+        named={"weights": "weights|biases", "biases": "biases"},
+    ),
+    Case(
+        lambda **kw: networks.MLPEnsemble.from_seeds(**kw).weights,
+        lambda: {"widths": [4, 3, 2], "seeds": [0, 1], "device": "cpu"},
+        "networks.MLPEnsemble.from_seeds",
+    ),
+    Case(
+        lambda networks, index: networks[index].weights,
+        parts("networks", index=lambda: torch.tensor([1, 0, 1, 1, 0, 0, 1, 1])),
+        "networks.MLPEnsemble.__getitem__",
+        exempt=METHOD
+        | {"networks: one network": "the index is then out of range, see index"}
+        | {
+            "index: negative": "counted from the end, as in a list",
+            "index: meta": "indexing gives meta results",
+            "networks: meta": "as the index",
+        },
+    ),
+    Case(
+        of_networks("preactivations"),
+        parts("networks", "x"),
+        "networks.MLPEnsemble.preactivations",
+        exempt=METHOD,
+        named={"networks": "x|networks"},
+    ),
+    Case(
+        lambda networks, x: networks(x),
+        parts("networks", "x"),
+        "networks.MLPEnsemble.__call__",
+        exempt=METHOD,
+        named={"networks": "x|networks"},
+    ),
+    Case(
+        of_networks("features"),
+        parts("networks", "x", layer=lambda: 0),
+        "networks.MLPEnsemble.features",
+        exempt=METHOD,
+        named={"networks": "x|networks|features"},
+    ),
+    Case(
+        lambda networks: networks.to(dtype=torch.float32).weights,
+        parts("networks"),
+        "networks.MLPEnsemble.to",
+        exempt=METHOD
+        | {
+            "networks: meta": "gives meta networks",
+            "networks: huge": "overflows to infinity, as any conversion",
+        },
+    ),
+    Case(
+        training.accuracy,
+        parts("networks", "x", "y", chunk=lambda: 5),
+        exempt=NAN_NETWORKS,
+        named={"networks": "networks|x|y"},
+    ),
+    Case(
+        trained,
+        parts(
+            "networks",
+            "x",
+            "y",
+            orders=lambda: training.order_generators([0, 1]),
+            batch_size=lambda: 5,
+            lr=lambda: 0.1,
+            max_epochs=lambda: 3,
+            check_every=lambda: 2,
+            stop_accuracy=lambda: 0.9,
+            drop_at=lambda: 0.5,
+            stop_loss=lambda: 0.01,
+        ),
+        "training.train",
+        named={"networks": "networks|x|orders|y"},
+        infinite="a network that diverges has an infinite loss and is marked",
+        exempt=NAN_NETWORKS,
+    ),
+    Case(
+        lambda **kw: training.SGD(**kw).rate(2),
+        lambda: dict(
+            batch_size=5,
+            lr=0.1,
+            max_epochs=3,
+            check_every=2,
+            stop_accuracy=0.9,
+            drop_at=0.5,
+            stop_loss=0.1,
+        ),
+        "training.SGD",
+    ),
+    Case(
+        lambda seeds: len(training.order_generators(seeds)),
+        lambda: {"seeds": [0, 3]},
+        "training.order_generators",
+    ),
+    Case(
+        two_layer.TwoLayer,
+        lambda: {"a": two()["net"].a, "W": two()["net"].W, "activation": activations.RELU},
+        exempt={f"a: {v}": "(m,) and (M, m) are told apart by the shape of W" for v in ()},
+    ),
+    Case(
+        lambda net, index: net[index],
+        two_parts("net", index=lambda: torch.tensor([1, 0, 1, 1, 0, 0, 1, 1])),
+        "two_layer.TwoLayer.__getitem__",
+        exempt=SELF
+        | {
+            "index: negative": "counted from the end, as in a list",
+            "index: meta": "indexing gives meta results",
+            "net: meta": "as the index",
+            "net: one network": "the index is then out of range, see index",
+        },
+    ),
+    *(
+        Case(
+            lambda net, x, method=method: getattr(net, method)(x),
+            two_parts("net", "x"),
+            f"two_layer.TwoLayer.{method}",
+            exempt=SELF | SHARED,
+            named={"net": "x|net"},
+        )
+        for method in ("preactivations", "features", "__call__")
+    ),
     Case(two_layer.as_batch, two_parts("x", dim=lambda: 4), named={"dim": "x|dim"}),
     Case(two_layer.as_data, two_parts("x", "y")),
     Case(two_layer.half_mse, two_parts("net", "x", "y"), exempt=SHARED, named={"net": "net|x"}),
     Case(two_layer.at_kink, two_parts("net", "x"), exempt=SHARED, named={"net": "net|x"}),
-    Case(two_layer.trace_parts, two_parts("net", "x", kinks=lambda: "subgradient"), exempt=SHARED, named={"net": "net|x"}),
-    Case(two_layer.trace, two_parts("net", "x", kinks=lambda: "error"), exempt=SHARED, named={"net": "net|x"}),
+    Case(
+        two_layer.trace_parts,
+        two_parts("net", "x", kinks=lambda: "subgradient"),
+        exempt=SHARED,
+        named={"net": "net|x"},
+    ),
+    Case(
+        two_layer.trace,
+        two_parts("net", "x", kinks=lambda: "error"),
+        exempt=SHARED,
+        named={"net": "net|x"},
+    ),
     Case(two_layer.stack, lambda: {"nets": [random_network(0), random_network(1, width=6)]}),
-    Case(two_layer.concatenate, lambda: {"first": random_network(0), "second": random_network(1, width=6)}),
-    Case(lambda **kw: activations.Activation(**kw).smallest_slope, lambda: dict(name="s", degree=1, plus=1.0, minus=0.5),
-         "activations.Activation", exempt={"name": "any label"}, named={"plus": "plus", "minus": "minus"}),
-    Case(lambda z: activations.RELU3(z), lambda: {"z": random_inputs(0)}, "activations.Activation.__call__", exempt={"z": POINTWISE}),
-    Case(lambda z: activations.SQUARE.derivative(z), lambda: {"z": random_inputs(0)}, "activations.Activation.derivative", exempt={"z": POINTWISE}),
-    Case(activations.from_function, lambda: dict(function=abs, degree=1, name="three abs", tolerance=1e-10),
-         exempt={"name": "any label", "tolerance: 1e+200": "accepts every function"}, named={"degree": "degree"}),
-    Case(lambda name: str(device.default_device(name)), lambda: {"name": "cpu"}, "device.default_device",
-         named={"name": "device"}),
+    Case(
+        two_layer.concatenate,
+        lambda: {"first": random_network(0), "second": random_network(1, width=6)},
+    ),
+    Case(
+        lambda **kw: activations.Activation(**kw).smallest_slope,
+        lambda: dict(name="s", degree=1, plus=1.0, minus=0.5),
+        "activations.Activation",
+        exempt={"name": "any label"},
+        named={"plus": "plus", "minus": "minus"},
+    ),
+    Case(
+        lambda z: activations.RELU3(z),
+        lambda: {"z": random_inputs(0)},
+        "activations.Activation.__call__",
+        exempt={"z": POINTWISE},
+    ),
+    Case(
+        lambda z: activations.SQUARE.derivative(z),
+        lambda: {"z": random_inputs(0)},
+        "activations.Activation.derivative",
+        exempt={"z": POINTWISE},
+    ),
+    Case(
+        activations.from_function,
+        lambda: dict(function=abs, degree=1, name="three abs", tolerance=1e-10),
+        exempt={"name": "any label", "tolerance: 1e+200": "accepts every function"},
+        named={"degree": "degree"},
+    ),
+    Case(
+        lambda name: str(device.default_device(name)),
+        lambda: {"name": "cpu"},
+        "device.default_device",
+        named={"name": "device"},
+    ),
 ]
 
 

@@ -8,9 +8,13 @@ import pytest
 import torch
 from bad_inputs import Case, defects
 
-from flatness import claims, comparisons, embed, fetch, idx, images, playground, pooling, processes, ranks, records
-from flatness.experiments import pair_proxy, scheduling, vanishing, verify
-from flatness.records import RecordError
+from flat_or_weak import claims, playground, records
+from flat_or_weak.engine import scheduling, verify
+from flat_or_weak.records import RecordError
+from flat_or_weak.studies import pair_proxy, vanishing
+from flatness._internal import processes
+from flatness.datasets import download, embed, idx, images
+from flatness.statistics import comparisons, pooling, ranks
 
 OTHER = (FileNotFoundError, RecordError, SystemExit)
 X, Y = [0.1, 0.5, 0.2, 0.9, 0.7, 0.3, 0.4], [1.0, 4.0, 3.0, 8.0, 5.0, 2.0, 6.0]
@@ -22,7 +26,14 @@ def call(**arguments):
 
 def table(values=(1.0, 2.0, 4.0, 3.0, 5.0)):
     values = list(values)
-    return pd.DataFrame({"group": ["g"] * len(values), "n": range(len(values)), "outcome": values, "measure": [v**2 for v in values][::-1]})
+    return pd.DataFrame(
+        {
+            "group": ["g"] * len(values),
+            "n": range(len(values)),
+            "outcome": values,
+            "measure": [v**2 for v in values][::-1],
+        }
+    )
 
 
 def pools(method):
@@ -38,69 +49,211 @@ CASES = [
     Case(ranks.spearman, call(x=X, y=Y, seed=0, confidence=0.9, resamples=50)),
     Case(ranks.spearman_rho, call(x=X, y=Y)),
     Case(ranks.fisher_interval, call(rho=0.3, n=20, confidence=0.9)),
-    Case(ranks.partial_spearman, call(x=X, y=Y, given=[[0.3, 0.1, 0.2, 0.8, 0.9, 0.7, 0.5]]), exempt={"given: empty": "plain correlation"}),
-    Case(lambda x, y, **kw: ranks.bootstrap_interval(ranks.spearman_rho, x, y, **kw), call(x=X, y=Y, seed=0, confidence=0.9, resamples=50),
-         "ranks.bootstrap_interval", named={"x": "samples", "y": "samples"}),
-    Case(lambda values, outcome, **kw: ranks.max_rho_test({"a": values}, outcome, **kw), call(values=X, outcome=Y, seed=0, permutations=50),
-         "ranks.max_rho_test", named={"values": "x", "outcome": "y"}),
-    Case(lambda p_values: ranks.holm(dict(zip("abc", p_values))), call(p_values=[0.01, 0.04, 0.03]), "ranks.holm"),
+    Case(
+        ranks.partial_spearman,
+        call(x=X, y=Y, given=[[0.3, 0.1, 0.2, 0.8, 0.9, 0.7, 0.5]]),
+        exempt={"given: empty": "plain correlation"},
+    ),
+    Case(
+        lambda x, y, **kw: ranks.bootstrap_interval(ranks.spearman_rho, x, y, **kw),
+        call(x=X, y=Y, seed=0, confidence=0.9, resamples=50),
+        "ranks.bootstrap_interval",
+        named={"x": "samples", "y": "samples"},
+    ),
+    Case(
+        lambda values, outcome, **kw: ranks.max_rho_test({"a": values}, outcome, **kw),
+        call(values=X, outcome=Y, seed=0, permutations=50),
+        "ranks.max_rho_test",
+        named={"values": "x", "outcome": "y"},
+    ),
+    Case(
+        lambda p_values: ranks.holm(dict(zip("abc", p_values))),
+        call(p_values=[0.01, 0.04, 0.03]),
+        "ranks.holm",
+    ),
     Case(comparisons.welch, call(small=X, large=Y)),
-    Case(lambda mean, sd, size, signs: comparisons.welch_from_summaries([(mean, sd, size), (2.0, 1.0, 4)], signs),
-         call(mean=1.0, sd=0.5, size=5, signs=(-1, 1)), "comparisons.welch_from_summaries",
-         named={"mean": "groups", "sd": "groups", "size": "groups"}),
-    Case(comparisons.verdict, call(ours=comparisons.Estimate(1, 0.5, 1.5), theirs=comparisons.Estimate(2, 1, 3),
-                                   difference=comparisons.Estimate(-1, -2, 0))),
+    Case(
+        lambda mean, sd, size, signs: comparisons.welch_from_summaries(
+            [(mean, sd, size), (2.0, 1.0, 4)], signs
+        ),
+        call(mean=1.0, sd=0.5, size=5, signs=(-1, 1)),
+        "comparisons.welch_from_summaries",
+        named={"mean": "groups", "sd": "groups", "size": "groups"},
+    ),
+    Case(
+        comparisons.verdict,
+        call(
+            ours=comparisons.Estimate(1, 0.5, 1.5),
+            theirs=comparisons.Estimate(2, 1, 3),
+            difference=comparisons.Estimate(-1, -2, 0),
+        ),
+    ),
     Case(pooling.pooled_rho, call(rhos=[0.3, 0.2, 0.4], n=20, given=1, confidence=0.9)),
-    Case(lambda values: pooling.rank_regression(table(values), "outcome", ["measure"], ["group"]), call(values=[1.0, 2.0, 4.0, 3.0, 5.0]),
-         "pooling.rank_regression", named={"values": "table|rows|group"},
-         exempt={"values: text entry": "text has no square", "values: empty": "no column of numbers", "values: huge": "its square is not finite"}),
-    Case(lambda values: pooling.pooled_coefficients(pd.DataFrame({"a": values})), call(values=[1.0, 2.0, 4.0]), "pooling.pooled_coefficients"),
-    Case(pooling.reliability, call(scores=np.array([[1.0, 2], [3, 3], [5, 6], [2, 2.5]]), confidence=0.9)),
+    Case(
+        lambda values: pooling.rank_regression(table(values), "outcome", ["measure"], ["group"]),
+        call(values=[1.0, 2.0, 4.0, 3.0, 5.0]),
+        "pooling.rank_regression",
+        named={"values": "table|rows|group"},
+        exempt={
+            "values: text entry": "text has no square",
+            "values: empty": "no column of numbers",
+            "values: huge": "its square is not finite",
+        },
+    ),
+    Case(
+        lambda values: pooling.pooled_coefficients(pd.DataFrame({"a": values})),
+        call(values=[1.0, 2.0, 4.0]),
+        "pooling.pooled_coefficients",
+    ),
+    Case(
+        pooling.reliability,
+        call(scores=np.array([[1.0, 2], [3, 3], [5, 6], [2, 2.5]]), confidence=0.9),
+    ),
     Case(pooling.disattenuated, call(rho=0.4, reliability_of_measure=0.64)),
-    Case(processes.map_processes, call(function=abs, jobs=[-1, 2], workers=1, progress=False, label=""),
-         exempt={"label": "any text", "jobs": "the function's arguments"}),
+    Case(
+        processes.map_processes,
+        call(function=abs, jobs=[-1, 2], workers=1, progress=False, label=""),
+        exempt={"label": "any text", "jobs": "the function's arguments"},
+    ),
     Case(records.plain_config, call(config={"n": 1})),
-    Case(records.load_record, call(name="pair_proxy_mnist"), infinite="a record may hold NaN", errors=OTHER,
-         named={"name": "name|no such record"}),
+    Case(
+        records.load_record,
+        call(name="pair_proxy_mnist"),
+        infinite="a record may hold NaN",
+        errors=OTHER,
+        named={"name": "name|no such record"},
+    ),
     Case(records.table_text, lambda: {"table": table()}),
-    Case(lambda columns: records.read_table({"a": columns}, "file"), call(columns=[1.0, 2.0]), "records.read_table",
-         exempt={"columns": "any values that a table holds, NaN too"}),
+    Case(
+        lambda columns: records.read_table({"a": columns}, "file"),
+        call(columns=[1.0, 2.0]),
+        "records.read_table",
+        exempt={"columns": "any values that a table holds, NaN too"},
+    ),
     Case(pair_proxy.effective_rank, lambda: {"features": torch.stack([inputs(), inputs() ** 2])}),
-    Case(vanishing.ensemble_agreement, lambda: {"right": torch.tensor([[True, False, True], [False, True, True]])},
-         infinite="documented: NaN without an error, or without another network", exempt={"right: one in axis 1": "one point"}),
-    Case(playground.rounded, call(value=[0.123456789, 2.0], digits=3), exempt={"value": "documented: what is not finite becomes None"}),
-    Case(playground.small_interpolator, lambda: {"x": inputs(), "y": inputs()[:, 0], "width": 12,
-                                                 "generator": torch.Generator().manual_seed(0)},
-         exempt={"x: float32": "other numbers are drawn"}),
-    Case(lambda x, y: playground.slider_data(playground.small_interpolator(inputs(), inputs()[:, 0], 12, torch.Generator().manual_seed(0)), x, y),
-         lambda: {"x": inputs(), "y": inputs()[:, 0]}, "playground.slider_data"),
+    Case(
+        vanishing.ensemble_agreement,
+        lambda: {"right": torch.tensor([[True, False, True], [False, True, True]])},
+        infinite="documented: NaN without an error, or without another network",
+        exempt={"right: one in axis 1": "one point"},
+    ),
+    Case(
+        playground.rounded,
+        call(value=[0.123456789, 2.0], digits=3),
+        exempt={"value": "documented: what is not finite becomes None"},
+    ),
+    Case(
+        playground.small_interpolator,
+        lambda: {
+            "x": inputs(),
+            "y": inputs()[:, 0],
+            "width": 12,
+            "generator": torch.Generator().manual_seed(0),
+        },
+        exempt={"x: float32": "other numbers are drawn"},
+    ),
+    Case(
+        lambda x, y: playground.slider_data(
+            playground.small_interpolator(
+                inputs(), inputs()[:, 0], 12, torch.Generator().manual_seed(0)
+            ),
+            x,
+            y,
+        ),
+        lambda: {"x": inputs(), "y": inputs()[:, 0]},
+        "playground.slider_data",
+    ),
     Case(claims.reproduces, call(published_rho=0.37, interval=(0.14, 0.51))),
-    Case(claims.proved, call(chapter="a3_trace", what="it", outcome="true"), exempt={"chapter": "looked up when judged", "what": "any text"}),
-    Case(images.load, call(name="mnist", n_child=100, num_probes=10, seed_child=42, seed_probes=99), errors=OTHER,
-         named={"seed_child": "seed_child", "seed_probes": "seed_probes"}),
+    Case(
+        claims.proved,
+        call(chapter="a3_trace", what="it", outcome="true"),
+        exempt={"chapter": "looked up when judged", "what": "any text"},
+    ),
+    Case(
+        images.load,
+        call(name="mnist", n_child=100, num_probes=10, seed_child=42, seed_probes=99),
+        errors=OTHER,
+        named={"seed_child": "seed_child", "seed_probes": "seed_probes"},
+    ),
     Case(images.child_indices, call(n_child=10, seed=42), named={"seed": "seed_child"}),
     Case(images.unseen_pool, call(n_child=10, seed_child=42)),
-    Case(images.probe_positions, call(n_unseen=50, num_probes=10, seed=99), named={"seed": "seed_probes"}),
+    Case(
+        images.probe_positions,
+        call(n_unseen=50, num_probes=10, seed=99),
+        named={"seed": "seed_probes"},
+    ),
     Case(images.embedded_pool, call(name="mnist")),
-    Case(pools("points"), lambda: {"index": torch.arange(60_000, 60_005)}, "images.Pool.points", errors=OTHER,
-         named={"index": "index|images asked for"}, exempt={"index: too large": "a training image, held or not"}),
-    Case(lambda **kw: list(pools("chunks")(**kw)), lambda: {"index": torch.arange(60_000, 60_005), "size": 2}, "images.Pool.chunks", errors=OTHER,
-         named={"index": "index|images asked for"}, exempt={"index: too large": "a training image, held or not"}),
-    Case(lambda index: pools("missing")(index=index), lambda: {"index": torch.arange(60_000, 60_005)}, "images.Pool.missing",
-         exempt={"index: too large": "a training image, held or not"}),
-    Case(idx.parse_idx, call(data=bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]), name="IDX"), exempt={"name": "any label"}),
-    Case(idx.read_bytes, call(path=__file__, limit=100), errors=(OSError,), exempt={"path": "the operating system's error names it"}),
-    Case(fetch.archive, call(name="mnist")),
-    Case(fetch.cache_folder, call(name="mnist")),
-    Case(fetch.is_complete, call(name="mnist", folder=Path("nowhere")), exempt={"folder": "a folder that is not there is not complete"}),
-    Case(lambda **kw: len(embed.covered_indices(**kw)), call(name="mnist"), "embed.covered_indices"),
-    Case(lambda jobs, workers: sorted(number for number, *_ in scheduling.completed({n: (abs, (n,)) for n in range(jobs)}, workers=workers)),
-         call(jobs=3, workers=1), "experiments.scheduling.completed", exempt={"jobs": "builds the jobs"}),
-    Case(scheduling.timed, call(function=abs, arguments=(-1,)), infinite="seconds", exempt={"arguments": "those of the function"}),
-    Case(lambda values: verify.compare("it", table(), table(values)), call(values=[1.0, 2.0, 4.0, 3.0, 5.0]), "experiments.verify.compare",
-         infinite="documented: an infinite deviation where rows or finiteness differ",
-         exempt={f"values: {v}": "records may hold anything; then they do not agree" for v in ("NaN", "infinite", "text entry", "huge")},
-         named={"values": "recorded"}),
+    Case(
+        pools("points"),
+        lambda: {"index": torch.arange(60_000, 60_005)},
+        "images.Pool.points",
+        errors=OTHER,
+        named={"index": "index|images asked for"},
+        exempt={"index: too large": "a training image, held or not"},
+    ),
+    Case(
+        lambda **kw: list(pools("chunks")(**kw)),
+        lambda: {"index": torch.arange(60_000, 60_005), "size": 2},
+        "images.Pool.chunks",
+        errors=OTHER,
+        named={"index": "index|images asked for"},
+        exempt={"index: too large": "a training image, held or not"},
+    ),
+    Case(
+        lambda index: pools("missing")(index=index),
+        lambda: {"index": torch.arange(60_000, 60_005)},
+        "images.Pool.missing",
+        exempt={"index: too large": "a training image, held or not"},
+    ),
+    Case(
+        idx.parse_idx,
+        call(data=bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]), name="IDX"),
+        exempt={"name": "any label"},
+    ),
+    Case(
+        idx.read_bytes,
+        call(path=__file__, limit=100),
+        errors=(OSError,),
+        exempt={"path": "the operating system's error names it"},
+    ),
+    Case(download.archive, call(name="mnist")),
+    Case(download.cache_folder, call(name="mnist")),
+    Case(
+        download.is_complete,
+        call(name="mnist", folder=Path("nowhere")),
+        exempt={"folder": "a folder that is not there is not complete"},
+    ),
+    Case(
+        lambda **kw: len(embed.covered_indices(**kw)), call(name="mnist"), "embed.covered_indices"
+    ),
+    Case(
+        lambda jobs, workers: sorted(
+            number
+            for number, *_ in scheduling.completed(
+                {n: (abs, (n,)) for n in range(jobs)}, workers=workers
+            )
+        ),
+        call(jobs=3, workers=1),
+        "experiments.scheduling.completed",
+        exempt={"jobs": "builds the jobs"},
+    ),
+    Case(
+        scheduling.timed,
+        call(function=abs, arguments=(-1,)),
+        infinite="seconds",
+        exempt={"arguments": "those of the function"},
+    ),
+    Case(
+        lambda values: verify.compare("it", table(), table(values)),
+        call(values=[1.0, 2.0, 4.0, 3.0, 5.0]),
+        "experiments.verify.compare",
+        infinite="documented: an infinite deviation where rows or finiteness differ",
+        exempt={
+            f"values: {v}": "records may hold anything; then they do not agree"
+            for v in ("NaN", "infinite", "text entry", "huge")
+        },
+        named={"values": "recorded"},
+    ),
 ]
 
 

@@ -6,16 +6,23 @@ import torch
 from bad_inputs import Case, defects
 from test_bad_inputs_networks import NAN_NETWORKS, deep, parts
 
-from flatness import certificates, extension, feasibility, labelled_points, pacbayes, policy_cone, refutations, regions
-from flatness.networks import MLPEnsemble
+from flatness.curvature import pacbayes
+from flatness.feasibility import certificates, extension, labelled_points, policy_cone, refutations
+from flatness.feasibility import pairs as feasibility
+from flatness.networks import regions
+from flatness.networks.mlp import MLPEnsemble
 
 EMPTY = (feasibility.TrainingPolicyInfeasible,)
 
 
 def system():
     g = np.random.default_rng(0)
-    return {"features": g.normal(size=(6, 2)), "labels": np.array([0, 1, 2, 0, 1, 2]), "probes": g.normal(size=(4, 2)),
-            "num_classes": 3}
+    return {
+        "features": g.normal(size=(6, 2)),
+        "labels": np.array([0, 1, 2, 0, 1, 2]),
+        "probes": g.normal(size=(4, 2)),
+        "num_classes": 3,
+    }
 
 
 def separable():
@@ -31,18 +38,31 @@ def verdicts():
 
 def many():
     made = separable()
-    return made | {"features": np.stack([made["features"], made["features"] + 0.1]), "probes": np.stack([made["probes"]] * 2)}
+    return made | {
+        "features": np.stack([made["features"], made["features"] + 0.1]),
+        "probes": np.stack([made["probes"]] * 2),
+    }
 
 
 def refuted():
     probe, label = (int(v) for v in np.argwhere(verdicts().verdict == 0)[0])
     made = separable()
-    points, labels = certificates.certified_system(made["features"], made["labels"], made["probes"], probe, label)
-    return {"farkas": verdicts().refutations[verdicts().refutation_of[probe, label]], "points": points, "labels": labels, "num_classes": 3}
+    points, labels = certificates.certified_system(
+        made["features"], made["labels"], made["probes"], probe, label
+    )
+    return {
+        "farkas": verdicts().refutations[verdicts().refutation_of[probe, label]],
+        "points": points,
+        "labels": labels,
+        "num_classes": 3,
+    }
 
 
 LARGE = {"labels: too large": "classes are not counted here"}
-INFEASIBLE = {name: f"{name}|no last layer|same features|labels" for name in ("features", "labels", "probes", "num_classes")}
+INFEASIBLE = {
+    name: f"{name}|no last layer|same features|labels"
+    for name in ("features", "labels", "probes", "num_classes")
+}
 WHOLE = {"features: integers": "other points, which no last layer may separate"}
 
 
@@ -50,10 +70,15 @@ def patterns(name="train", n=7):
     def make():
         g = torch.Generator().manual_seed(1)
         return torch.randint(0, 3, (2, n, 3), generator=g, dtype=torch.uint8)
+
     return make
 
 
-BYTES = {f"{name}: {variant}": "any byte is a pattern" for name in ("patterns", "train", "unseen") for variant in ("too large", "negative")}
+BYTES = {
+    f"{name}: {variant}": "any byte is a pattern"
+    for name in ("patterns", "train", "unseen")
+    for variant in ("too large", "negative")
+}
 
 
 def noisy():
@@ -72,67 +97,217 @@ def rng():
     return torch.Generator().manual_seed(0)
 
 
-FOURTH = dict.fromkeys(("layer: one more in axis 0", "layers: one more in axis 1"), "one more class, which no label names")
+FOURTH = dict.fromkeys(
+    ("layer: one more in axis 0", "layers: one more in axis 1"),
+    "one more class, which no label names",
+)
 SIGMA = {"sigma: float32": "converted"}
 
 CASES = [
     Case(feasibility.pair_verdicts, separable, errors=EMPTY, named=INFEASIBLE, exempt=WHOLE),
-    Case(feasibility.pair_verdicts_ensemble, lambda: many() | {"workers": 1, "progress": False}, exempt=WHOLE,
-         infinite="documented: NaN where the training policy is empty"),
-    Case(extension.count_labellings, lambda: separable() | {"limit": 1000}, errors=EMPTY, named=INFEASIBLE, exempt=WHOLE),
-    Case(extension.estimate_labellings, lambda: separable() | {"runs": 3, "rng": np.random.default_rng(0), "population": 2, "tilt": 0.5},
-         errors=EMPTY, named=INFEASIBLE, exempt=WHOLE),
-    Case(lambda points, labels: labelled_points.refuse_contradictions(points, labels),
-         lambda: {"points": system()["features"], "labels": system()["labels"]}, "labelled_points.refuse_contradictions", errors=EMPTY,
-         exempt={"labels: too large": "any integers", "labels: negative": "any integers"}),
-    Case(lambda **kw: labelled_points.checked_system(ndim=2, **kw), separable, "labelled_points.checked_system"),
-    Case(certificates.margins, lambda: {"layers": verdicts().witnesses, "points": policy_cone.homogenise(separable()["features"]),
-                                        "labels": separable()["labels"]}, exempt=FOURTH),
-    Case(certificates.farkas_residual, refuted, infinite="documented: inf where it is no certificate at all"),
+    Case(
+        feasibility.pair_verdicts_ensemble,
+        lambda: many() | {"workers": 1, "progress": False},
+        exempt=WHOLE,
+        infinite="documented: NaN where the training policy is empty",
+    ),
+    Case(
+        extension.count_labellings,
+        lambda: separable() | {"limit": 1000},
+        errors=EMPTY,
+        named=INFEASIBLE,
+        exempt=WHOLE,
+    ),
+    Case(
+        extension.estimate_labellings,
+        lambda: (
+            separable() | {"runs": 3, "rng": np.random.default_rng(0), "population": 2, "tilt": 0.5}
+        ),
+        errors=EMPTY,
+        named=INFEASIBLE,
+        exempt=WHOLE,
+    ),
+    Case(
+        lambda points, labels: labelled_points.refuse_contradictions(points, labels),
+        lambda: {"points": system()["features"], "labels": system()["labels"]},
+        "labelled_points.refuse_contradictions",
+        errors=EMPTY,
+        exempt={"labels: too large": "any integers", "labels: negative": "any integers"},
+    ),
+    Case(
+        lambda **kw: labelled_points.checked_system(ndim=2, **kw),
+        separable,
+        "labelled_points.checked_system",
+    ),
+    Case(
+        certificates.margins,
+        lambda: {
+            "layers": verdicts().witnesses,
+            "points": policy_cone.homogenise(separable()["features"]),
+            "labels": separable()["labels"],
+        },
+        exempt=FOURTH,
+    ),
+    Case(
+        certificates.farkas_residual,
+        refuted,
+        infinite="documented: inf where it is no certificate at all",
+    ),
     Case(certificates.exact_farkas, refuted, exempt={"points: float32": "other rational numbers"}),
-    Case(certificates.certified_system, lambda: {k: separable()[k] for k in ("features", "labels", "probes")} | {"probe": 1, "label": 2},
-         exempt=LARGE),
-    Case(certificates.verify, lambda: {"verdicts": verdicts()} | {k: separable()[k] for k in ("features", "labels", "probes")},
-         infinite="documented: inf residual of what is no certificate"),
-    Case(certificates.exact_witness, lambda: {"layer": verdicts().witnesses[0], "points": policy_cone.homogenise(separable()["features"]),
-                                              "labels": separable()["labels"]}, exempt=FOURTH),
-    Case(policy_cone.homogenise, lambda: {"features": system()["features"]},
-         exempt={f"features: axis {side}": "any leading axes" for side in ("in front", "behind")}),
+    Case(
+        certificates.certified_system,
+        lambda: (
+            {k: separable()[k] for k in ("features", "labels", "probes")} | {"probe": 1, "label": 2}
+        ),
+        exempt=LARGE,
+    ),
+    Case(
+        certificates.verify,
+        lambda: (
+            {"verdicts": verdicts()} | {k: separable()[k] for k in ("features", "labels", "probes")}
+        ),
+        infinite="documented: inf residual of what is no certificate",
+    ),
+    Case(
+        certificates.exact_witness,
+        lambda: {
+            "layer": verdicts().witnesses[0],
+            "points": policy_cone.homogenise(separable()["features"]),
+            "labels": separable()["labels"],
+        },
+        exempt=FOURTH,
+    ),
+    Case(
+        policy_cone.homogenise,
+        lambda: {"features": system()["features"]},
+        exempt={f"features: axis {side}": "any leading axes" for side in ("in front", "behind")},
+    ),
     Case(policy_cone.whiten, lambda: {"stacked": system()["features"]}),
-    Case(lambda **kw: policy_cone.PolicyCone(**kw).points, lambda: {"points": system()["features"], "labels": system()["labels"],
-                                                                     "num_classes": 3}, "policy_cone.PolicyCone"),
-    Case(refutations.constraint_rows, lambda: {"points": system()["features"], "labels": system()["labels"],
-                                               "rivals": (system()["labels"] + 1) % 3, "num_classes": 3}),
-    Case(regions.pack_bits, lambda: {"bits": deep()["x"] > 0},
-         exempt={f"bits: axis {side}": "any leading axes" for side in ("in front", "behind")}),
-    Case(regions.activation_patterns, parts("networks", "x", layer=lambda: 1, chunk=lambda: 5), exempt=NAN_NETWORKS),
-    Case(regions.layer_patterns, parts("networks", "x", layers=lambda: [0, 1], chunk=lambda: 5), exempt=NAN_NETWORKS | {"layers: one": "a layer", "networks: one network": "one network"},
-         named={"layers": "layer", "networks": "layer|networks"}),
+    Case(
+        lambda **kw: policy_cone.PolicyCone(**kw).points,
+        lambda: {"points": system()["features"], "labels": system()["labels"], "num_classes": 3},
+        "policy_cone.PolicyCone",
+    ),
+    Case(
+        refutations.constraint_rows,
+        lambda: {
+            "points": system()["features"],
+            "labels": system()["labels"],
+            "rivals": (system()["labels"] + 1) % 3,
+            "num_classes": 3,
+        },
+    ),
+    Case(
+        regions.pack_bits,
+        lambda: {"bits": deep()["x"] > 0},
+        exempt={f"bits: axis {side}": "any leading axes" for side in ("in front", "behind")},
+    ),
+    Case(
+        regions.activation_patterns,
+        parts("networks", "x", layer=lambda: 1, chunk=lambda: 5),
+        exempt=NAN_NETWORKS,
+    ),
+    Case(
+        regions.layer_patterns,
+        parts("networks", "x", layers=lambda: [0, 1], chunk=lambda: 5),
+        exempt=NAN_NETWORKS | {"layers: one": "a layer", "networks: one network": "one network"},
+        named={"layers": "layer", "networks": "layer|networks"},
+    ),
     Case(regions.region_ids, lambda: {"patterns": patterns()()}, exempt=BYTES),
     Case(regions.distinct_patterns, lambda: {"patterns": patterns()()}, exempt=BYTES),
-    Case(regions.region_counts, lambda: {"train": patterns()(), "unseen": patterns(n=4)()}, exempt=BYTES),
-    Case(regions.unseen_only_regions, lambda: {"train": patterns()(), "unseen": patterns(n=4)()}, exempt=BYTES),
-    Case(regions.free_parameters, lambda: {"train": patterns()(), "features": 4, "classes": 3}, exempt=BYTES),
-    Case(regions.class_counts, lambda: {"ids": regions.region_ids(patterns()()), "labels": torch.tensor([0, 1, 2, 0, 1, 2, 0]), "classes": 3},
-         exempt={"ids: too large": "an empty region in between is one with no points", "labels: axis in front": "the same for all networks"}),
+    Case(
+        regions.region_counts,
+        lambda: {"train": patterns()(), "unseen": patterns(n=4)()},
+        exempt=BYTES,
+    ),
+    Case(
+        regions.unseen_only_regions,
+        lambda: {"train": patterns()(), "unseen": patterns(n=4)()},
+        exempt=BYTES,
+    ),
+    Case(
+        regions.free_parameters,
+        lambda: {"train": patterns()(), "features": 4, "classes": 3},
+        exempt=BYTES,
+    ),
+    Case(
+        regions.class_counts,
+        lambda: {
+            "ids": regions.region_ids(patterns()()),
+            "labels": torch.tensor([0, 1, 2, 0, 1, 2, 0]),
+            "classes": 3,
+        },
+        exempt={
+            "ids: too large": "an empty region in between is one with no points",
+            "labels: axis in front": "the same for all networks",
+        },
+    ),
     Case(regions.region_language, lambda: {"regions": 3, "classes": 4}),
     Case(regions.region_weakness, lambda: {"policy": [3, 1, 0], "classes": 4}),
     Case(pacbayes.uniform_kl, lambda: {"total": 8.0, "part": 1.0}),
-    Case(pacbayes.bernoulli_kl, lambda: {"q": torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64),
-                                         "p": torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)},
-         infinite="documented: infinite where q is not << p", exempt={"q: one in axis 0": "broadcast", "p: one in axis 0": "broadcast"}),
-    Case(pacbayes.kl_inverse, lambda: {"q": torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64),
-                                       "budget": torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)},
-         exempt={f"{name}: {v}": "broadcast" for name in ("q", "budget") for v in ("one in axis 0",)}),
+    Case(
+        pacbayes.bernoulli_kl,
+        lambda: {
+            "q": torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64),
+            "p": torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64),
+        },
+        infinite="documented: infinite where q is not << p",
+        exempt={"q: one in axis 0": "broadcast", "p: one in axis 0": "broadcast"},
+    ),
+    Case(
+        pacbayes.kl_inverse,
+        lambda: {
+            "q": torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64),
+            "budget": torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64),
+        },
+        exempt={
+            f"{name}: {v}": "broadcast" for name in ("q", "budget") for v in ("one in axis 0",)
+        },
+    ),
     Case(pacbayes.log_xi, lambda: {"n": 7}),
     Case(pacbayes.gaussian_kl, parts("networks", start=start, sigma=sigma), exempt=SIGMA),
-    Case(lambda **kw: pacbayes.NoisyTraining(**kw).errors(sigma(), 2, rng()), parts("networks", "x", "y"), "pacbayes.NoisyTraining",
-         named={"networks": "networks|sigma|x"}),
-    Case(lambda **kw: noisy().errors(generator=rng(), **kw), lambda: {"sigma": sigma(), "samples": 3}, "pacbayes.NoisyTraining.errors",
-         exempt=SIGMA | {"sigma: one in axis 0": "refused by name when it does not fit", "sigma: integers": "zero deviations are refused"}),
-    Case(pacbayes.gaussian_bound, parts("networks", "x", "y", start=start, grid=lambda: [0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0], generator=rng,
-                                        delta=lambda: 0.1, search=lambda: 2, samples=lambda: 3)),
-    Case(pacbayes.noise_at_error, lambda: {"noisy": noisy(), "level": 0.5, "samples": 3, "seed": 1, "steps": 3, "low": 0.01, "high": 4.0}),
+    Case(
+        lambda **kw: pacbayes.NoisyTraining(**kw).errors(sigma(), 2, rng()),
+        parts("networks", "x", "y"),
+        "pacbayes.NoisyTraining",
+        named={"networks": "networks|sigma|x"},
+    ),
+    Case(
+        lambda **kw: noisy().errors(generator=rng(), **kw),
+        lambda: {"sigma": sigma(), "samples": 3},
+        "pacbayes.NoisyTraining.errors",
+        exempt=SIGMA
+        | {
+            "sigma: one in axis 0": "refused by name when it does not fit",
+            "sigma: integers": "zero deviations are refused",
+        },
+    ),
+    Case(
+        pacbayes.gaussian_bound,
+        parts(
+            "networks",
+            "x",
+            "y",
+            start=start,
+            grid=lambda: [0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0],
+            generator=rng,
+            delta=lambda: 0.1,
+            search=lambda: 2,
+            samples=lambda: 3,
+        ),
+    ),
+    Case(
+        pacbayes.noise_at_error,
+        lambda: {
+            "noisy": noisy(),
+            "level": 0.5,
+            "samples": 3,
+            "seed": 1,
+            "steps": 3,
+            "low": 0.01,
+            "high": 4.0,
+        },
+    ),
 ]
 
 

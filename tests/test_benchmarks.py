@@ -7,8 +7,8 @@ import torch
 from benchmarks import __main__ as runner
 from benchmarks import trace_peers
 from benchmarks.comparison import Report, Row, alternate, show
-from flatness.networks import MLPEnsemble
-from flatness.records import load_record
+from flat_or_weak.records import load_record
+from flatness.networks.mlp import MLPEnsemble
 
 
 def row(ratio, **more):
@@ -33,7 +33,10 @@ def test_different_answers_stop_the_run(capsys):
 
 def test_scripts_that_were_not_run_keep_their_rows(tmp_path):
     origin = runner.provenance(1.0)
-    first = {"trace": Report([row(2.0, goal=4.0, at_most=True)], {"a": 1}), "training": Report([row(9.0)])}
+    first = {
+        "trace": Report([row(2.0, goal=4.0, at_most=True)], {"a": 1}),
+        "training": Report([row(9.0)]),
+    }
     runner.record(first, dict.fromkeys(first, origin), tmp_path)
     runner.record({"trace": Report([row(3.0), row(5.0)], {"a": 2})}, {"trace": origin}, tmp_path)
     record = load_record("performance", folder=tmp_path)

@@ -1,4 +1,6 @@
-"""The extensions that turn docstrings into pages, link them with the chapters, and describe the figures."""
+"""The extensions that turn docstrings into pages, link them with the chapters, and describe the
+figures.
+"""
 
 import sys
 from pathlib import Path
@@ -14,20 +16,29 @@ import book_functions  # noqa: E402
 import book_reading  # noqa: E402
 import book_status  # noqa: E402
 
-
 # ---- functions
 
+
 def test_names_are_followed_to_where_they_are_defined():
-    assert book_functions.canonical("flatness.symmetry.TwoLayer") == "flatness.two_layer.TwoLayer"
-    assert book_functions.canonical("flatness.two_layer") == "flatness.two_layer"
-    assert book_functions.canonical("flatness.two_layer.nothing") is None
+    assert (
+        book_functions.canonical("flatness.symmetry.orbits.TwoLayer")
+        == "flatness.networks.two_layer.TwoLayer"
+    )
+    assert book_functions.canonical("flatness.networks.two_layer") == "flatness.networks.two_layer"
+    assert book_functions.canonical("flatness.networks.two_layer.nothing") is None
     assert book_functions.canonical("flatness.nowhere.trace") is None
 
 
 def test_names_used_in_code():
-    code = ("import flatness.curvature as k\nfrom flatness import bounds\nfrom flatness.two_layer import TwoLayer as Net, trace\n"
-            "k.hessian_trace(x)\nbounds.flatness_lower_bound(x, y)\nNet(a, w, s).count\ny.trace()\n")
-    assert book_functions.names_used(code) == {"flatness.curvature.hessian_trace", "flatness.bounds.flatness_lower_bound", "flatness.two_layer.TwoLayer"}
+    code = (
+        "import flatness.curvature.trace as k\nfrom flatness.interpolators import bounds\nfrom flatness.networks.two_layer import TwoLayer as Net, trace\n"
+        "k.hessian_trace(x)\nbounds.flatness_lower_bound(x, y)\nNet(a, w, s).count\ny.trace()\n"
+    )
+    assert book_functions.names_used(code) == {
+        "flatness.curvature.trace.hessian_trace",
+        "flatness.interpolators.bounds.flatness_lower_bound",
+        "flatness.networks.two_layer.TwoLayer",
+    }
 
 
 def test_every_module_is_in_exactly_one_group():
@@ -41,14 +52,30 @@ def test_every_group_has_its_page():
 
 
 def test_docstrings_are_shown_as_written():
-    lines = ["|x| for `x`, a_j * b, see a3_trace.", "", "Parameters", "----------", "x : (n, d),", "    the *inputs*.", "", ">>> f(1)", "2"]
+    lines = [
+        "|x| for `x`, a_j * b, see a3_trace.",
+        "",
+        "Parameters",
+        "----------",
+        "x : (n, d),",
+        "    the *inputs*.",
+        "",
+        ">>> f(1)",
+        "2",
+    ]
     app = SimpleNamespace(env=SimpleNamespace(found_docs={"book/a3_trace"}))
     book_functions.as_written(app, "function", "flatness.nowhere.f", None, None, lines)
     assert lines[0] == r"\|x\| for ``x``, a\_j \* b, see :doc:`/book/a3_trace`."
-    assert lines[2] == "**Parameters**" and lines[4].startswith("| x") and r"\*inputs\*" in lines[5] and lines[-3:-1] == [">>> f(1)", "2"]
+    assert (
+        lines[2] == "**Parameters**"
+        and lines[4].startswith("| x")
+        and r"\*inputs\*" in lines[5]
+        and lines[-3:-1] == [">>> f(1)", "2"]
+    )
 
 
 # ---- figures
+
 
 def page_with(*after):
     image, cell = nodes.image(uri="a.png"), nodes.container(classes=["cell"])
@@ -63,10 +90,17 @@ def page_with(*after):
 def test_caption_is_the_paragraph_after_the_cell():
     caption = nodes.paragraph("", "", nodes.strong("", "Figure."), nodes.Text(" What to see."))
     assert book_reading.caption_of(page_with(caption)) is caption
-    assert book_reading.caption_of(page_with(nodes.target(), nodes.paragraph("", "", nodes.emphasis("", "See.")))) is not None
+    assert (
+        book_reading.caption_of(
+            page_with(nodes.target(), nodes.paragraph("", "", nodes.emphasis("", "See.")))
+        )
+        is not None
+    )
 
 
-@pytest.mark.parametrize("after", [[], [nodes.paragraph("", "Plain text.")], [nodes.container(classes=["cell"])]])
+@pytest.mark.parametrize(
+    "after", [[], [nodes.paragraph("", "Plain text.")], [nodes.container(classes=["cell"])]]
+)
 def test_figure_without_caption(after):
     assert book_reading.caption_of(page_with(*after)) is None
 
@@ -80,9 +114,17 @@ def test_alternative_text_is_whole_sentences():
 
 # ---- status, and the one setting for the cloud
 
+
 def test_status_counts_the_checks_of_a_chapter():
-    cells = book_status.row("a1_question", {"seconds": 2.5, "peak_gb": 0.4, "date": "2026-01-01"}, stale=False).split("|")
-    assert int(cells[2]) > 0 and int(cells[3]) > 0 and cells[4].strip() == "2.5" and cells[5].strip() == "0.4"
+    cells = book_status.row(
+        "a1_question", {"seconds": 2.5, "peak_gb": 0.4, "date": "2026-01-01"}, stale=False
+    ).split("|")
+    assert (
+        int(cells[2]) > 0
+        and int(cells[3]) > 0
+        and cells[4].strip() == "2.5"
+        and cells[5].strip() == "0.4"
+    )
     assert cells[8].strip() == "passed"
     assert "changed since" in book_status.row("a1_question", {}, stale=True)
 
@@ -94,4 +136,7 @@ def test_buttons_appear_with_an_address(monkeypatch):
     assert config.html_theme_options == {}
     config.public_repository = "https://example.org/us/book"
     book_status.cloud(None, config)
-    assert config.html_theme_options["repository_url"] == "https://example.org/us/book" and "launch_buttons" in config.html_theme_options
+    assert (
+        config.html_theme_options["repository_url"] == "https://example.org/us/book"
+        and "launch_buttons" in config.html_theme_options
+    )

@@ -10,9 +10,11 @@ import coin_experiment
 import pytest
 from coin_experiment import CoinConfig
 
-from flatness.experiments import registry, runner
+from flat_or_weak.engine import registry, runner
 
-distributed = pytest.importorskip("distributed", reason="needs the extra: pip install 'flatness[dask]'")
+distributed = pytest.importorskip(
+    "distributed", reason="needs the extra: pip install 'flatness[dask]'"
+)
 
 
 def results(path):
@@ -23,11 +25,19 @@ def results(path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the cluster's own shutdown
 def test_a_killed_worker_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setitem(registry.EXPERIMENTS, "coin", registry.Experiment("coins", coin_experiment, {"paper": CoinConfig(units=20, seconds=0.2)}))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
+    )
+    monkeypatch.setitem(
+        registry.EXPERIMENTS,
+        "coin",
+        registry.Experiment("coins", coin_experiment, {"paper": CoinConfig(units=20, seconds=0.2)}),
+    )
     options = {"device": "cpu", "progress": False}
     whole = results(runner.run_and_record("coin", folder=tmp_path / "here", workers=1, **options))
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
         victim = next(iter(cluster.workers.values())).pid
 
         def kill():
@@ -38,7 +48,9 @@ def test_a_killed_worker_loses_nothing(tmp_path, monkeypatch):
 
         murder = threading.Thread(target=kill, daemon=True)
         murder.start()
-        path = runner.run_and_record("coin", folder=tmp_path / "cluster", dask=cluster.scheduler_address, **options)
+        path = runner.run_and_record(
+            "coin", folder=tmp_path / "cluster", dask=cluster.scheduler_address, **options
+        )
         murder.join(timeout=60)
         assert not murder.is_alive()
     assert results(path) == whole

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from flatness.__main__ import main
+from flat_or_weak.__main__ import main
 
 
 def test_list_and_show(capsys):
@@ -21,7 +21,11 @@ def test_help_names_the_commands_and_an_unknown_one_is_refused(capsys):
             main(arguments)
         assert stopped.value.code == (2 if arguments == ["no_such_command"] else 0)
     text = capsys.readouterr()
-    assert "fetch" in text.out and "--resume" in text.out and "invalid choice: 'no_such_command'" in text.err
+    assert (
+        "verify" in text.out
+        and "--resume" in text.out
+        and "invalid choice: 'no_such_command'" in text.err
+    )
 
 
 def test_show_of_what_is_not_recorded_lists_what_is(capsys, tmp_path):
@@ -32,5 +36,9 @@ def test_show_of_what_is_not_recorded_lists_what_is(capsys, tmp_path):
 
 def test_a_reader_that_leaves_ends_it_quietly():
     program = "import os, sys; os.close(0); r, w = os.pipe(); os.close(r); os.dup2(w, 1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-    found = subprocess.run([sys.executable, "-c", program, "-m", "flatness", "list"], capture_output=True, text=True)
+    found = subprocess.run(
+        [sys.executable, "-c", program, "-m", "flat_or_weak", "list"],
+        capture_output=True,
+        text=True,
+    )
     assert found.returncode == 1 and found.stderr == ""

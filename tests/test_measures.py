@@ -1,16 +1,18 @@
-"""Every invariance that the registry claims, and every one that it does not, on small trained networks."""
+"""Every invariance that the registry claims, and every one that it does not, on small trained
+networks.
+"""
 
 import pytest
 import torch
 from deep_cases import problem
 
-from flatness.extension import count_labellings
-from flatness.feasibility import pair_verdicts_ensemble
-from flatness.invariance import CHANGES
+from flatness.curvature.pacbayes import NoisyTraining, gaussian_kl, noise_at_error
+from flatness.feasibility.extension import count_labellings
+from flatness.feasibility.pairs import pair_verdicts_ensemble
 from flatness.measures import MEASURES, Subject, measure_all
-from flatness.networks import MLPEnsemble
-from flatness.pacbayes import NoisyTraining, gaussian_kl, noise_at_error
-from flatness.training import SGD, order_generators, train
+from flatness.networks.mlp import MLPEnsemble
+from flatness.networks.training import SGD, order_generators, train
+from flatness.symmetry.invariance import CHANGES
 
 SEEDS = range(6)
 WIDTHS = (6, 16, 5, 3)
@@ -27,12 +29,17 @@ def subject():
 
 
 def verdicts(s):
-    features = [part.numpy() for part in (s.networks.features(s.x), s.networks.features(s.points[20:40]))]
+    features = [
+        part.numpy() for part in (s.networks.features(s.x), s.networks.features(s.points[20:40]))
+    ]
     return pair_verdicts_ensemble(features[0], s.y.numpy(), features[1], 3, workers=1)
 
 
 def joint_counts(s):
-    train_features, probes = s.networks.features(s.x).numpy(), s.networks.features(s.points[20:24]).numpy()
+    train_features, probes = (
+        s.networks.features(s.x).numpy(),
+        s.networks.features(s.points[20:24]).numpy(),
+    )
     pairs = zip(train_features, probes, strict=True)
     counts = [count_labellings(f, s.y.numpy(), p, 3).total for f, p in pairs]
     return torch.tensor(counts, dtype=torch.float64).log()
@@ -44,12 +51,18 @@ def divergence(s):
     return gaussian_kl(s.networks, s.networks.map(torch.zeros_like), sigma)
 
 
-RECORDED = {"pair_proxy": lambda s: torch.tensor(verdicts(s).pair_proxy), "log_count": joint_counts,
-            "divergence": divergence}
+RECORDED = {
+    "pair_proxy": lambda s: torch.tensor(verdicts(s).pair_proxy),
+    "log_count": joint_counts,
+    "divergence": divergence,
+}
 
 
 def measured(subject):
-    return {**measure_all(subject), **{name: compute(subject) for name, compute in RECORDED.items()}}
+    return {
+        **measure_all(subject),
+        **{name: compute(subject) for name, compute in RECORDED.items()},
+    }
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +79,9 @@ def after(subject, change):
 def test_claimed_invariances_hold_and_the_others_fail(subject, base, change):
     new = after(subject, change)
     for name, measure in MEASURES.items():
-        worst = (new[name].double() - base[name].double()).abs().max() / base[name].double().abs().max()
+        worst = (new[name].double() - base[name].double()).abs().max() / base[
+            name
+        ].double().abs().max()
         if (name, change) == ("divergence", "permutation"):
             continue  # the next test
         if change in measure.invariant:

@@ -1,8 +1,9 @@
 """The rendered book in a real browser: what a reader sees who opens the folder without a network.
 
-Needs a rendered book (`make book`), Chromium or Chrome, and `pip install -r requirements-browser.txt`; skipped where one of them
-is missing, and on a continuous-integration server. `make pages` installs, renders and runs them.
-FLATNESS_HTML names another folder with a rendered book, FLATNESS_CHROMIUM another browser.
+Needs a rendered book (`make book`), Chromium or Chrome, and `pip install -r
+requirements-browser.txt`; skipped where one of them is missing, and on a continuous-integration
+server. `make pages` installs, renders and runs them. FLATNESS_HTML names another folder with a
+rendered book, FLATNESS_CHROMIUM another browser.
 """
 
 import json
@@ -16,9 +17,15 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 
-HTML = Path(os.environ.get("FLATNESS_HTML", Path(__file__).resolve().parents[1] / "_build" / "html")).resolve()
-PAGES = sorted(str(path.relative_to(HTML)) for path in HTML.rglob("*.html") if "_static" not in path.parts)
-READ = [page for page in PAGES if page.startswith("book/")]  # the rest: index of names, search, listings of the source
+HTML = Path(
+    os.environ.get("FLATNESS_HTML", Path(__file__).resolve().parents[1] / "_build" / "html")
+).resolve()
+PAGES = sorted(
+    str(path.relative_to(HTML)) for path in HTML.rglob("*.html") if "_static" not in path.parts
+)
+READ = [
+    page for page in PAGES if page.startswith("book/")
+]  # the rest: index of names, search, listings of the source
 CHAPTERS = [page for page in READ if page.count("/") == 1]
 PHONE = {"width": 375, "height": 800}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -28,6 +35,7 @@ rendered = pytest.mark.skipif(not READ, reason=f"no rendered book in {HTML}: run
 
 
 # ---- without a browser: links
+
 
 class Anchors(HTMLParser):
     """The identifiers of one page, and what it links to and loads."""
@@ -39,8 +47,12 @@ class Anchors(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
-        self.ids.update(filter(None, (values.get("id"), values.get("name") if tag == "a" else None)))
-        if tag in ("a", "link", "img", "script", "source") and not (tag == "link" and values.get("rel") == "canonical"):
+        self.ids.update(
+            filter(None, (values.get("id"), values.get("name") if tag == "a" else None))
+        )
+        if tag in ("a", "link", "img", "script", "source") and not (
+            tag == "link" and values.get("rel") == "canonical"
+        ):
             self.links += [(tag, url) for key in ("href", "src") if (url := values.get(key))]
 
 
@@ -50,7 +62,9 @@ anchors = cache(Anchors)
 @rendered
 @pytest.mark.parametrize("page", PAGES or ["none"])
 def test_links_lead_somewhere(page):
-    """Every internal link reaches a file and an anchor that exist; nothing is loaded from elsewhere."""
+    """Every internal link reaches a file and an anchor that exist; nothing is loaded from
+    elsewhere.
+    """
     broken = []
     for tag, url in anchors(page).links:
         if re.match(r"(https?:)?//", url):
@@ -64,7 +78,11 @@ def test_links_lead_somewhere(page):
         target = (HTML / page).parent.joinpath(unquote(path)).resolve() if path else HTML / page
         if not target.is_file() or HTML not in target.parents:
             broken.append(f"{url}: no such file")
-        elif fragment and target.suffix == ".html" and unquote(fragment) not in anchors(str(target.relative_to(HTML))).ids:
+        elif (
+            fragment
+            and target.suffix == ".html"
+            and unquote(fragment) not in anchors(str(target.relative_to(HTML))).ids
+        ):
             broken.append(f"{url}: no such place in the page")
     assert not broken
 
@@ -76,10 +94,13 @@ def test_executed_notebook_can_be_downloaded(page):
     link = next(url for _, url in anchors(page).links if url.endswith(".ipynb"))
     cells = json.loads((HTML / page).parent.joinpath(link).read_text(encoding="utf-8"))["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
-    assert all(cell["execution_count"] for cell in code) and (not code or any(cell["outputs"] for cell in code))
+    assert all(cell["execution_count"] for cell in code) and (
+        not code or any(cell["outputs"] for cell in code)
+    )
 
 
 # ---- in the browser
+
 
 def why_no_browser():
     if os.environ.get("CI"):
@@ -94,7 +115,10 @@ def why_no_browser():
     return None
 
 
-in_browser = pytest.mark.skipif(not READ or why_no_browser() is not None, reason=why_no_browser() or f"no rendered book in {HTML}")
+in_browser = pytest.mark.skipif(
+    not READ or why_no_browser() is not None,
+    reason=why_no_browser() or f"no rendered book in {HTML}",
+)
 
 FACTS = r"""() => {
   const hidden = node => node.parentElement.closest('script,style,noscript,pre,code,mjx-container,textarea,annotation,[hidden]');
@@ -128,23 +152,39 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else [])
+        chromium = driver.chromium.launch(
+            executable_path=BROWSER,
+            args=["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else [],
+        )
         yield chromium
         chromium.close()
 
 
 @pytest.fixture(scope="session")
 def tab(browser):
-    """One offline tab for all pages; its `trouble` lists console errors, failed requests and requests to elsewhere."""
+    """One offline tab for all pages; its `trouble` lists console errors, failed requests and
+    requests to elsewhere.
+    """
     context = browser.new_context(viewport=PHONE, offline=True)
     page = context.new_page()
     page.trouble = []
     page.set_default_timeout(120_000)
-    page.on("console", lambda message: page.trouble.append(message.text) if message.type in ("error", "warning") else None)
+    page.on(
+        "console",
+        lambda message: (
+            page.trouble.append(message.text) if message.type in ("error", "warning") else None
+        ),
+    )
     page.on("pageerror", lambda error: page.trouble.append(str(error)))
     page.on("requestfailed", lambda request: page.trouble.append(f"failed: {request.url}"))
-    page.on("request", lambda request: None if request.url.startswith((HTML.as_uri(), "data:", "blob:"))
-            else page.trouble.append(f"leaves the folder: {request.url}"))
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith((HTML.as_uri(), "data:", "blob:"))
+            else page.trouble.append(f"leaves the folder: {request.url}")
+        ),
+    )
     yield page
     context.close()
 
@@ -152,19 +192,24 @@ def tab(browser):
 @pytest.fixture(scope="session")
 def open_page(tab):
     """url, width -> the tab with that page, its mathematics typeset."""
+
     def open_it(url, viewport=PHONE):
         tab.goto("about:blank")
         tab.trouble.clear()
         tab.set_viewport_size(viewport)
         tab.goto(f"{HTML.as_uri()}/{url}", wait_until="load")
-        tab.evaluate("window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => 0) : 0")
+        tab.evaluate(
+            "window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => 0) : 0"
+        )
         return tab
 
     return open_it
 
 
 def examine(page, thoroughly):
-    """The facts about the page in the tab: its text, its figures in the dark, and axe's verdicts in both modes."""
+    """The facts about the page in the tab: its text, its figures in the dark, and axe's verdicts in
+    both modes.
+    """
     from axe_playwright_python.sync_playwright import Axe
 
     page.wait_for_timeout(100)  # formulas wider than their line are told to scroll
@@ -174,16 +219,33 @@ def examine(page, thoroughly):
         page.evaluate(MODE, mode)
         page.wait_for_timeout(200)  # colours fade over
         if thoroughly:
-            verdict = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"], "resultTypes": ["violations"], "preload": False}).response
-            found["contrast"] += [f"{mode}: {rule['id']}: {node['html'][:120]}: {node['failureSummary']}"
-                                  for rule in verdict["violations"] for node in rule["nodes"]]
+            verdict = (
+                Axe()
+                .run(
+                    page,
+                    options={
+                        "runOnly": ["wcag2a", "wcag2aa"],
+                        "resultTypes": ["violations"],
+                        "preload": False,
+                    },
+                )
+                .response
+            )
+            found["contrast"] += [
+                f"{mode}: {rule['id']}: {node['html'][:120]}: {node['failureSummary']}"
+                for rule in verdict["violations"]
+                for node in rule["nodes"]
+            ]
     found["in the dark"] = page.evaluate(FIGURES)
     return found
 
 
 @pytest.fixture(scope="session")
 def visit(open_page):
-    """The facts about a page on a phone, found once; a page that could not be opened is not tried again."""
+    """The facts about a page on a phone, found once; a page that could not be opened is not tried
+    again.
+    """
+
     @cache
     def attempt(url):
         try:
@@ -201,7 +263,15 @@ def visit(open_page):
 
 
 @in_browser
-@pytest.mark.parametrize("page", [page for page in PAGES if not page.startswith("_modules") and page not in ("index.html", "search.html")] or ["none"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        page
+        for page in PAGES
+        if not page.startswith("_modules") and page not in ("index.html", "search.html")
+    ]
+    or ["none"],
+)
 class TestPage:
     def test_no_errors_and_nothing_from_outside(self, visit, page):
         assert visit(page)["trouble"] == [] and visit(page)["broken"] == []
@@ -211,7 +281,9 @@ class TestPage:
         assert re.findall(r"\\[a-zA-Z]{2,}|\\[([]|\$[^$\s][^$]*\$", visit(page)["text"]) == []
 
     def test_figures_have_alternative_texts(self, visit, page):
-        assert [text for text in visit(page)["alternatives"] if len(text) < 20 or text.endswith(".png")] == []
+        assert [
+            text for text in visit(page)["alternatives"] if len(text) < 20 or text.endswith(".png")
+        ] == []
 
     def test_phone_does_not_scroll_sideways(self, visit, page):
         assert visit(page)["scroll"] <= 0 and visit(page)["wide"] == [] and visit(page)["cut"] == []
@@ -220,16 +292,27 @@ class TestPage:
         assert visit(page)["contrast"] == []
 
     def test_figures_are_legible_in_the_dark(self, visit, page):
-        """The figures are drawn in dark ink on nothing or white: in dark mode they keep a light and opaque ground."""
-        grounds = [re.fullmatch(r"rgb\((\d+), (\d+), (\d+)\)", colour) for colour in visit(page)["in the dark"]]
-        assert all(ground and min(map(int, ground.groups())) > 190 for ground in grounds), visit(page)["in the dark"]
+        """The figures are drawn in dark ink on nothing or white: in dark mode they keep a light and
+        opaque ground.
+        """
+        grounds = [
+            re.fullmatch(r"rgb\((\d+), (\d+), (\d+)\)", colour)
+            for colour in visit(page)["in the dark"]
+        ]
+        assert all(ground and min(map(int, ground.groups())) > 190 for ground in grounds), visit(
+            page
+        )["in the dark"]
 
 
 @in_browser
-@pytest.mark.parametrize(("word", "page"), [("weakness", "Weakness, counted exactly"), ("flattest", "the flattest")])
+@pytest.mark.parametrize(
+    ("word", "page"), [("weakness", "Weakness, counted exactly"), ("flattest", "the flattest")]
+)
 def test_search_finds(open_page, word, page):
     found = open_page(f"search.html?q={word}", {"width": 1200, "height": 900})
-    found.wait_for_function("() => /finished|did not match/i.test(document.querySelector('#search-results')?.innerText || '')")
+    found.wait_for_function(
+        "() => /finished|did not match/i.test(document.querySelector('#search-results')?.innerText || '')"
+    )
     titles = found.locator("#search-results li a").all_inner_texts()
     assert any(page in title for title in titles), titles
     assert found.trouble == []
@@ -246,16 +329,24 @@ def test_front_page_opens_from_the_folder(tab):
 
 # ---- figures that can be moved
 
+
 @in_browser
 def test_slider_moves_the_trace_and_not_the_function(open_page):
     page = open_page("book/playground.html")
     figure = page.locator('[data-figure="reparametrise"]')
-    slider, said, curve = figure.locator("input"), figure.locator("output"), figure.locator("path.strong")
+    slider, said, curve = (
+        figure.locator("input"),
+        figure.locator("output"),
+        figure.locator("path.strong"),
+    )
     before, drawn = said.inner_text(), curve.get_attribute("d")
     slider.focus()
     page.keyboard.press("End")
     assert "β = 64" in said.inner_text() and said.inner_text() != before
-    trace, best = (float(re.search(pattern, said.inner_text())[1]) for pattern in (r"trace ([\d.e]+)", r"minimum ([\d.e]+)"))
+    trace, best = (
+        float(re.search(pattern, said.inner_text())[1])
+        for pattern in (r"trace ([\d.e]+)", r"minimum ([\d.e]+)")
+    )
     change = float(re.search(r"prediction ([\d.e-]+)", said.inner_text())[1])
     assert trace > 100 * best and change < 1e-12 and curve.get_attribute("d") == drawn
     assert page.trouble == []
@@ -269,7 +360,9 @@ def test_bad_networks_cost_more_as_samples_are_added(open_page):
     page.keyboard.press("Home")
     costs = []
     for _ in range(5):
-        costs.append(float(re.search(r"costs ([\d.]+) times", figure.locator("output").inner_text())[1]))
+        costs.append(
+            float(re.search(r"costs ([\d.]+) times", figure.locator("output").inner_text())[1])
+        )
         page.keyboard.press("ArrowRight")
     assert costs[0] <= costs[-3] < costs[-2] < costs[-1] and figure.locator("ul li").count() >= 7
     figure.locator("select").select_option("abs")
@@ -280,11 +373,15 @@ def test_bad_networks_cost_more_as_samples_are_added(open_page):
 def test_scatter_names_the_network_and_the_recorded_correlation(open_page):
     page = open_page("book/playground.html")
     figure = page.locator('[data-figure="scatter"]')
-    record = json.loads((Path(__file__).resolve().parents[1] / "results" / "pair_proxy_mnist.json").read_text())
+    record = json.loads(
+        (Path(__file__).resolve().parents[1] / "results" / "pair_proxy_mnist.json").read_text()
+    )
     for measure in ("pair_proxy", "trace", "effective_rank"):
         figure.locator("select").first.select_option(measure)
         said = figure.locator("output").inner_text()
-        assert float(re.search(r"correlation (-?[\d.]+)", said)[1]) == pytest.approx(record["summary"]["correlations"][measure]["rho"], abs=0.006)
+        assert float(re.search(r"correlation (-?[\d.]+)", said)[1]) == pytest.approx(
+            record["summary"]["correlations"][measure]["rho"], abs=0.006
+        )
     figure.locator("svg").focus()
     page.keyboard.press("ArrowRight")
     least = min(range(100), key=record["table"]["effective_rank"].__getitem__)
@@ -300,11 +397,15 @@ def test_pictures_stand_in_where_scripts_do_not_run(browser):
     context = browser.new_context(java_script_enabled=False, offline=True)
     page = context.new_page()
     page.goto(f"{HTML.as_uri()}/book/playground.html")
-    assert page.locator("article .cell_output img:visible").count() == 3 and page.locator(".movable:visible").count() == 0
+    assert (
+        page.locator("article .cell_output img:visible").count() == 3
+        and page.locator(".movable:visible").count() == 0
+    )
     context.close()
 
 
 # ---- on paper
+
 
 @rendered
 def test_pdf_has_every_chapter_and_no_raw_mathematics():
@@ -312,10 +413,23 @@ def test_pdf_has_every_chapter_and_no_raw_mathematics():
     path = HTML / "flat-or-weak.pdf"
     if not path.is_file():
         pytest.skip("no PDF: run `make pdf`")
-    reader = pytest.importorskip("pypdf", reason="pypdf is not installed: pip install -r requirements-browser.txt").PdfReader(path)
+    reader = pytest.importorskip(
+        "pypdf", reason="pypdf is not installed: pip install -r requirements-browser.txt"
+    ).PdfReader(path)
     assert len(reader.outline) >= len(CHAPTERS) and len(reader.pages) > 3 * len(CHAPTERS)
-    addresses = [str((note.get_object().get("/A") or {}).get("/URI", "")) for page in reader.pages for note in page.get("/Annots") or []]
+    addresses = [
+        str((note.get_object().get("/A") or {}).get("/URI", ""))
+        for page in reader.pages
+        for note in page.get("/Annots") or []
+    ]
     assert addresses and not [address for address in addresses if address.startswith("file:")]
-    typeset = [page for page in reader.pages for font in page["/Resources"].get("/Font", {}).values() if font.get_object()["/Subtype"] == "/Type3"]
+    typeset = [
+        page
+        for page in reader.pages
+        for font in page["/Resources"].get("/Font", {}).values()
+        if font.get_object()["/Subtype"] == "/Type3"
+    ]
     assert len(typeset) > len(CHAPTERS)  # the web fonts of the mathematics
-    assert 'href="../flat-or-weak.pdf"' in (HTML / "book" / "index.html").read_text(encoding="utf-8")
+    assert 'href="../flat-or-weak.pdf"' in (HTML / "book" / "index.html").read_text(
+        encoding="utf-8"
+    )

@@ -1,9 +1,10 @@
-"""Pages of the package's functions, made from their docstrings, and the links between them and the chapters.
+"""Pages of the package's functions, made from their docstrings, and the links between them and the
+chapters.
 
-* In a page under ``book/api/`` the line ``{{ modules of "GROUP" }}`` becomes the documentation of the modules that the
-  README lists under GROUP, and every function says which chapters use it.
-* In a chapter every `flatness.module.name` in code type becomes a link, and so do the short names after it in the
-  list "Functions used".
+* In a page under ``book/api/`` the line ``{{ modules of "GROUP" }}`` becomes the documentation of
+  the modules that the README lists under GROUP, and every function says which chapters use it.
+* In a chapter every `flatness.module.name` in code type becomes a link, and so do the short names
+  after it in the list "Functions used".
 """
 
 from __future__ import annotations
@@ -24,36 +25,40 @@ from sphinx.transforms import SphinxTransform
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
-PACKAGE = ROOT / "src" / "flatness"
+SOURCE = ROOT / "src"
+PACKAGES = ("flatness", "flat_or_weak")
 
 
 # ---- which modules, which functions, which chapters
 
-def groups() -> dict[str, list[str]]:
-    """The README's table of modules: group -> dotted names, in its order; ``experiments/`` stands for its modules.
 
-    What the table does not list is in the last group, "further modules".
+def groups() -> dict[str, list[str]]:
+    """Room -> the dotted names of its public modules; modules outside of rooms are in the group of
+    their package.
     """
-    table = {}
-    for row in re.findall(r"^\| ([^|`]+?) \| (.*`.*) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M):
-        names = []
-        for name in re.findall(r"`([a-z0-9_]+/?)`", row[1]):
-            names += ([f"flatness.{name[:-1]}.{path.stem}" for path in sorted((PACKAGE / name).glob("[a-z]*.py"))]
-                      if name.endswith("/") else [f"flatness.{name}"])
-        table[row[0]] = names
-    table["further modules"] = sorted(all_modules() - {name for names in table.values() for name in names})
+    table: dict[str, list[str]] = {}
+    for name in sorted(all_modules()):
+        table.setdefault(name.rpartition(".")[0], []).append(name)
     return table
 
 
-def all_modules() -> set[str]:
-    """Dotted names of the public modules of the package."""
-    found = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in PACKAGE.rglob("*.py")}
-    return {name for name in found if not name.rpartition(".")[2].startswith("_")}
+@cache
+def all_modules() -> frozenset[str]:
+    """Dotted names of the public modules of the two packages, without the rooms themselves."""
+    files = [path for package in PACKAGES for path in (SOURCE / package).rglob("*.py")]
+    found = {".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in files}
+    return frozenset(name for name in found if not any(p.startswith("_") for p in name.split(".")))
+
+
+def _ours(name: str) -> bool:
+    return name.split(".")[0] in PACKAGES
 
 
 @cache
 def canonical(name: str) -> str | None:
-    """``flatness.module`` or ``flatness.module.object``, where the object is defined; None if there is no such thing."""
+    """``flatness.module`` or ``flatness.module.object``, where the object is defined; None if there
+    is no such thing.
+    """
     parts = name.split(".")
     for depth in range(len(parts), 0, -1):
         try:
@@ -65,11 +70,14 @@ def canonical(name: str) -> str | None:
                 return None
             thing = getattr(thing, attribute)
         if inspect.ismodule(thing):
-            return thing.__name__ if thing.__name__.split(".")[0] == "flatness" else None
+            return thing.__name__ if _ours(thing.__name__) else None
         if not (inspect.isclass(thing) or inspect.isroutine(thing)):
             return None
-        home, qualified = getattr(thing, "__module__", None) or "", getattr(thing, "__qualname__", "")
-        return f"{home}.{qualified}" if home.split(".")[0] == "flatness" else None
+        home, qualified = (
+            getattr(thing, "__module__", None) or "",
+            getattr(thing, "__qualname__", ""),
+        )
+        return f"{home}.{qualified}" if _ours(home) else None
     return None
 
 
@@ -77,11 +85,20 @@ def names_used(code: str) -> set[str]:
     """Canonical names of the functions and classes of the package that a piece of code mentions."""
     tree, known = ast.parse(code), {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "flatness":
-            known.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
+        if isinstance(node, ast.ImportFrom) and _ours(node.module or ""):
+            known.update(
+                {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            )
         elif isinstance(node, ast.Import):
-            known.update({alias.asname or "flatness": alias.name if alias.asname else "flatness"
-                          for alias in node.names if alias.name.split(".")[0] == "flatness"})
+            known.update(
+                {
+                    alias.asname or alias.name.split(".")[0]: alias.name
+                    if alias.asname
+                    else alias.name.split(".")[0]
+                    for alias in node.names
+                    if _ours(alias.name)
+                }
+            )
     mentioned = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name | ast.Attribute):
@@ -97,8 +114,14 @@ def users() -> dict[str, list[str]]:
     """Function or class -> the chapters whose cells mention it, in the order of their names."""
     found = defaultdict(set)
     for path in sorted(BOOK.glob("*.ipynb")):
-        cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
-        code = "\n".join("".join(cell["source"]) for cell in cells if not "".join(cell["source"]).startswith("%"))
+        cells = [
+            cell
+            for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+            if cell["cell_type"] == "code"
+        ]
+        code = "\n".join(
+            "".join(cell["source"]) for cell in cells if not "".join(cell["source"]).startswith("%")
+        )
         for name in names_used(code):
             found[name].add(path.stem)
     return {name: sorted(chapters) for name, chapters in found.items()}
@@ -106,14 +129,22 @@ def users() -> dict[str, list[str]]:
 
 # ---- pages of functions
 
+
 def document_group(app: Sphinx, page: str, source: list[str]) -> None:
     """Replace ``{{ modules of "GROUP" }}`` by one section per module of the group."""
+
     def sections(match: re.Match) -> str:
         table = groups()
         if match[1] not in table:
-            raise KeyError(f"{page}: README.md has no group of modules {match[1]!r}, only {', '.join(table)}")
-        return "\n\n".join(f"## {name.removeprefix('flatness.')}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```"
-                           for name in table[match[1]]) or "*None: every module is in one of the groups.*"
+            raise KeyError(f"{page}: there is no room {match[1]!r}, only {', '.join(table)}")
+        return (
+            "\n\n".join(
+                f"## {name.rpartition('.')[2]}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```"
+                for name in table[match[1]]
+            )
+            or "*None: every module is in one of the groups.*"
+        )
+
     source[0] = re.sub(r'^\{\{ modules of "(.+)" \}\}$', sections, source[0], flags=re.M)
 
 
@@ -122,11 +153,14 @@ def pages_of_functions(app: Sphinx, env, added, changed, removed) -> list[str]:
     return [page for page in env.found_docs if page.startswith("book/api/")]
 
 
-def as_written(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+def as_written(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
     """Turn a plain docstring into reStructuredText that shows it as it is written.
 
-    Paragraphs stay paragraphs with their special characters escaped, `code` stays code, titles underlined by dashes
-    become bold lines, examples and displayed formulas stay what they are, and what is indented keeps its line breaks.
+    Paragraphs stay paragraphs with their special characters escaped, `code` stays code, titles
+    underlined by dashes become bold lines, examples and displayed formulas stay what they are, and
+    what is indented keeps its line breaks.
     """
     out, block, pages = [], [], app.env.found_docs
 
@@ -139,7 +173,15 @@ def as_written(app: Sphinx, what: str, name: str, thing: object, options: object
         elif text[0].lstrip().startswith(">>>"):
             out.extend([*inspect.cleandoc("\n".join(text)).splitlines(), ""])
         elif any(line.startswith(" ") for line in text):  # a list of parameters, or a formula
-            out.extend(["| " + "\u00a0" * (len(line) - len(line.lstrip())) + _escape(line.strip(), pages) for line in text] + [""])
+            out.extend(
+                [
+                    "| "
+                    + "\u00a0" * (len(line) - len(line.lstrip()))
+                    + _escape(line.strip(), pages)
+                    for line in text
+                ]
+                + [""]
+            )
         else:
             out.extend([*_escape("\n".join(text), pages).splitlines(), ""])
 
@@ -152,28 +194,44 @@ def as_written(app: Sphinx, what: str, name: str, thing: object, options: object
         elif not line.strip():
             flush()
         else:
-            if line.lstrip().startswith(">>>") and block and not block[0].lstrip().startswith(">>>"):
+            if (
+                line.lstrip().startswith(">>>")
+                and block
+                and not block[0].lstrip().startswith(">>>")
+            ):
                 flush()
             block.append(line)
         previous = line
-    chapters = [c for c in users().get(canonical(name) or "", []) if f"book/{c}" in app.env.found_docs]
+    chapters = [
+        c for c in users().get(canonical(name) or "", []) if f"book/{c}" in app.env.found_docs
+    ]
     if chapters:
-        out.extend(["*Used in:* " + ", ".join(f":doc:`/book/{chapter}`" for chapter in chapters) + ".", ""])
+        out.extend(
+            ["*Used in:* " + ", ".join(f":doc:`/book/{chapter}`" for chapter in chapters) + ".", ""]
+        )
     lines[:] = out
 
 
 def _escape(text: str, pages: set[str]) -> str:
-    """Text for reStructuredText: literal, except that `code` and ``code`` become code and names of chapters links."""
+    """Text for reStructuredText: literal, except that `code` and ``code`` become code and names of
+    chapters links.
+    """
+
     def piece(part: str) -> str:
         if part.startswith("`") and len(part) > 1:
             return "``" + part.strip("`") + "``"
-        return f":doc:`/book/{part}`" if part in chapters else re.sub(r"([\\*_`|<>:\[\]])", r"\\\1", part)
+        return (
+            f":doc:`/book/{part}`"
+            if part in chapters
+            else re.sub(r"([\\*_`|<>:\[\]])", r"\\\1", part)
+        )
 
     chapters = {page.removeprefix("book/") for page in pages if re.match(r"book/[abc]\d+_", page)}
     return "".join(map(piece, re.split(r"(``[^`]+``|`[^`]+`|\b[abc]\d+_\w+\b)", text)))
 
 
 # ---- links in chapters
+
 
 class FunctionLinks(SphinxTransform):
     """Names of functions in code type become references to their documentation."""
@@ -190,17 +248,29 @@ class FunctionLinks(SphinxTransform):
                 if isinstance(literal.parent, addnodes.pending_xref | nodes.reference):
                     continue
                 text = literal.astext().removesuffix("()")
-                full = text if text.startswith("flatness.") else None
+                full = text if text.startswith(tuple(f"{p}." for p in PACKAGES)) else None
                 target = canonical(full) if full else None
                 if full and target:
-                    module = next(m for m in (full, full.rpartition(".")[0], target.rpartition(".")[0], "") if not m or m in all_modules())
+                    module = next(
+                        m
+                        for m in (full, full.rpartition(".")[0], target.rpartition(".")[0], "")
+                        if not m or m in all_modules()
+                    )
                     modules.insert(0, module)
                 elif used and re.fullmatch(r"\w+", text):
                     target = next((t for m in modules if (t := canonical(f"{m}.{text}"))), None)
                 if target and (full or used):
                     kind = "mod" if target in all_modules() else "obj"
-                    link = addnodes.pending_xref("", literal.deepcopy(), refdomain="py", reftype=kind, reftarget=target,
-                                                 refdoc=self.env.docname, refexplicit=True, refwarn=True)
+                    link = addnodes.pending_xref(
+                        "",
+                        literal.deepcopy(),
+                        refdomain="py",
+                        reftype=kind,
+                        reftarget=target,
+                        refdoc=self.env.docname,
+                        refexplicit=True,
+                        refwarn=True,
+                    )
                     literal.replace_self(link)
 
 

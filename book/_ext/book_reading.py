@@ -1,8 +1,10 @@
 """What every page of the book owes a reader who cannot see it, or is offline.
 
-* A figure gets an alternative text: the first sentences of its caption, which is the paragraph after the cell.
+* A figure gets an alternative text: the first sentences of its caption, which is the paragraph
+  after the cell.
 * A figure without such a caption is a warning, so the build fails.
-* Scripts for live kernels, which the theme declares twice, and for which the book has no use, are left out.
+* Scripts for live kernels, which the theme declares twice, and for which the book has no use, are
+  left out.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ log = logging.getLogger(__name__)
 
 
 def plain_text(node: nodes.Node) -> str:
-    """The text of a paragraph on one line, with the commands of its mathematics spelt without backslashes."""
+    """The text of a paragraph on one line, with the commands of its mathematics spelt without
+    backslashes.
+    """
     return re.sub(r"\s+", " ", re.sub(r"[\\{}]|\\,", "", node.astext())).strip()
 
 
 def first_sentences(text: str, longest: int = LONGEST) -> str:
-    """As many whole sentences of ``text`` as fit into ``longest`` characters, at least one, cut if it must be."""
+    """As many whole sentences of ``text`` as fit into ``longest`` characters, at least one, cut if
+    it must be.
+    """
     sentences = re.split(r"(?<=[.:;])\s+(?=[A-Z\"'(])", text)
     kept = sentences[0]
     for sentence in sentences[1:]:
@@ -35,16 +41,24 @@ def first_sentences(text: str, longest: int = LONGEST) -> str:
 
 
 def caption_of(image: nodes.image) -> nodes.Node | None:
-    """The paragraph after the cell of an image, if it is a caption: emphasised, or opened by a bold **Figure.**"""
+    """The paragraph after the cell of an image, if it is a caption: emphasised, or opened by a bold
+    **Figure.**
+    """
     cell = image
     while cell.parent is not None and "cell" not in cell.get("classes", []):
         cell = cell.parent
     if cell.parent is None:
         return None
-    following = cell.parent[cell.parent.index(cell) + 1:]
-    after = next((node for node in following if not isinstance(node, nodes.comment | nodes.target)), None)
+    following = cell.parent[cell.parent.index(cell) + 1 :]
+    after = next(
+        (node for node in following if not isinstance(node, nodes.comment | nodes.target)), None
+    )
     start = next((node for node in after or [] if node.astext()), None)
-    return after if isinstance(after, nodes.paragraph) and isinstance(start, nodes.emphasis | nodes.strong) else None
+    return (
+        after
+        if isinstance(after, nodes.paragraph) and isinstance(start, nodes.emphasis | nodes.strong)
+        else None
+    )
 
 
 class AlternativeText(SphinxTransform):
@@ -58,26 +72,38 @@ class AlternativeText(SphinxTransform):
                 continue
             caption = caption_of(image)
             if caption is None:
-                log.warning("a figure without alternative text: put its caption, *emphasised* or opened by **Figure.**, right after the cell",
-                            location=image)
+                log.warning(
+                    "a figure without alternative text: put its caption, *emphasised* or opened by **Figure.**, right after the cell",
+                    location=image,
+                )
             else:
                 image["alt"] = first_sentences(re.sub(r"^Figure\.\s*", "", plain_text(caption)))
 
 
 def without_live_kernels(app: Sphinx) -> None:
-    """Take the extension for live kernels out of the build; the book's cells run in the reader's own Jupyter."""
+    """Take the extension for live kernels out of the build; the book's cells run in the reader's
+    own Jupyter.
+    """
     for listeners in app.events.listeners.values():
-        listeners[:] = [one for one in listeners if not getattr(one.handler, "__module__", "").startswith("sphinx_thebe")]
+        listeners[:] = [
+            one
+            for one in listeners
+            if not getattr(one.handler, "__module__", "").startswith("sphinx_thebe")
+        ]
 
 
-def list_roles(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+def list_roles(
+    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
+) -> None:
     """Entries of the bibliography are items of a list: the role they are given is no longer one."""
     if context.get("body"):
         context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def bibliography_again(app: Sphinx, env) -> list[str]:
-    """The places that citations lead to are numbered anew with every changed chapter: write that page in every build."""
+    """The places that citations lead to are numbered anew with every changed chapter: write that
+    page in every build.
+    """
     return [page for page in env.found_docs if page.endswith("/bibliography")]
 
 

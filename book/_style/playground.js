@@ -195,9 +195,11 @@
   }
 
   const FIGURES = {reparametrise, interpolators, scatter};
+  window.movable = {FIGURES, W, H, LEFT, RIGHT, TOP, BOTTOM, html, svg, panel, path, spread, slider, choice, report, short};
   const start = () => document.querySelectorAll("div.movable").forEach((element) => {
     element.append(...FIGURES[element.dataset.figure](JSON.parse(element.querySelector("script").textContent)));
     element.closest(".cell_output")?.classList.add("has-movable"); // the picture, for readers without scripts, is put away
   });
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start); else start();
+  // after the scripts that add figures
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start); else setTimeout(start, 0);
 })();

@@ -1,3 +1,3 @@
-"""Flatness and weakness of neural networks, measured exactly: the package behind the book *Flat or Weak?*."""
+"""Flatness and weakness of neural networks, measured exactly."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""Command line: ``python -m flatness fetch|list|show|run|verify``."""
+"""Command line: ``python -m flatness fetch``."""
 
 from __future__ import annotations
 
@@ -9,31 +9,34 @@ import sys
 
 def main(arguments: list[str] | None = None) -> int:
     """Dispatch to the command; every command has its own ``--help``."""
-    from flatness import fetch
-    from flatness.experiments import runner, verify
+    from flatness.datasets import download
 
-    commands = {"fetch": fetch.main, "list": runner.main_list, "show": runner.main_show, "run": runner.main_run,
-                "verify": verify.main}
-    parser = argparse.ArgumentParser(prog="python -m flatness", description="Flat or Weak?, from the command line.",
-                                     epilog="fetch: download the full image data; list: the experiments; "
-                                            "show NAME: a recorded result; run NAME: run and record an experiment; "
-                                            "verify: compute a sample of the recorded results again")
+    commands = {
+        "fetch": download.main,
+    }
+    parser = argparse.ArgumentParser(
+        prog="python -m flatness",
+        description="Flatness and weakness of neural networks.",
+        epilog="fetch: download the full image data",
+    )
     parser.add_argument("command", choices=commands)
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)
     return commands[options.command](options.arguments)
 
 
-def _into_a_pipe() -> int:
+def into_a_pipe() -> int:
     """`main`, which ends quietly where the reader of its output does (``| head``)."""
     try:
         status = main()
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the interpreter flushes once more
         return 1
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(_into_a_pipe())
+    sys.exit(into_a_pipe())

@@ -1,7 +1,8 @@
-"""The measures of a trained network that chapter c2_head_to_head compares, and what each is invariant under.
+"""The measures of a trained network that chapter c2_head_to_head compares, and what each is
+invariant under.
 
-A measure is a function of the trained networks and the training set, of shape (M,); test labels are used by
-none.
+A measure is a function of the trained networks and the training set, of shape (M,); test labels are
+used by none.
 """
 
 from __future__ import annotations
@@ -12,26 +13,31 @@ from functools import cached_property
 
 from torch import Tensor
 
-from flatness.balancing import balance, trace_flow
-from flatness.curvature import mean_loss
-from flatness.diagonal import hessian_diagonal
-from flatness.experiments.pair_proxy import effective_rank
-from flatness.images import Split
-from flatness.invariance import CHANGES
-from flatness.margins import normalised_margin, output_margins, path_norm, weight_norm
-from flatness.networks import MLPEnsemble
-from flatness.regions import activation_patterns, distinct_patterns, free_parameters
-from flatness.sharpness import adaptive_lambda_max, adaptive_trace, fisher_rao_norm, relative_flatness
-from flatness.spectrum import flatten, lambda_max
+from flat_or_weak.studies.pair_proxy import effective_rank
+from flatness.curvature.diagonal import hessian_diagonal
+from flatness.curvature.margins import normalised_margin, output_margins, path_norm, weight_norm
+from flatness.curvature.sharpness import (
+    adaptive_lambda_max,
+    adaptive_trace,
+    fisher_rao_norm,
+    relative_flatness,
+)
+from flatness.curvature.spectrum import flatten, lambda_max
+from flatness.curvature.trace import mean_loss
+from flatness.datasets.images import Split
+from flatness.networks.mlp import MLPEnsemble
+from flatness.networks.regions import activation_patterns, distinct_patterns, free_parameters
+from flatness.symmetry.balancing import balance, trace_flow
+from flatness.symmetry.invariance import CHANGES
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """Trained networks with the data that the measures look at, and what several of them share, computed
-    once.
+    """Trained networks with the data that the measures look at, and what several of them share,
+    computed once.
 
-    ``x``, ``y`` are the training set, ``points`` unlabelled inputs for counting activation patterns,
-    ``epochs`` (M,) what the stopping rule let the networks run.
+    ``x``, ``y`` are the training set, ``points`` unlabelled inputs for counting activation
+    patterns, ``epochs`` (M,) what the stopping rule let the networks run.
     """
 
     networks: MLPEnsemble
@@ -60,11 +66,12 @@ class Subject:
 
 @dataclass(frozen=True)
 class Measure:
-    """``invariant``: names in `flatness.invariance.CHANGES` that never move it, proved in c2_head_to_head.
+    """``invariant``: names in `flatness.symmetry.invariance.CHANGES` that never move it, proved in
+    c2_head_to_head.
 
-    The noise divergence is invariant under permutation in law: the same draws then meet other units.
-    ``compute`` is None for what is read from a record: ``source`` = (record, column), with {data} in the
-    name.
+    The noise divergence is invariant under permutation in law: the same draws then meet other
+    units. ``compute`` is None for what is read from a record: ``source`` = (record, column), with
+    {data} in the name.
     """
 
     label: str
@@ -87,35 +94,64 @@ def _free(subject: Subject) -> Tensor:
 
 MEASURES: dict[str, Measure] = {
     "trace": Measure("Hessian trace", PERMUTATION, lambda s: flatten(s.diagonal).sum(1)),
-    "orbit_trace": Measure("orbit-minimal trace", ALL, lambda s: balance(trace_flow(s.diagonal)).value),
-    "lambda_max": Measure("largest eigenvalue", PERMUTATION,
-                          lambda s: lambda_max(s.networks, s.x, s.y).value),
-    "adaptive_trace": Measure("adaptive sharpness, average", RESCALING | UNREAD,
-                              lambda s: adaptive_trace(s.networks, s.diagonal)),
-    "adaptive_lambda_max": Measure("adaptive sharpness, worst", RESCALING | UNREAD,
-                                   lambda s: adaptive_lambda_max(s.networks, s.x, s.y).value),
-    "relative_flatness": Measure("relative flatness", ALL - {"neuron rescaling", "split unit, first layer"},
-                                 lambda s: relative_flatness(s.networks, s.x)),
+    "orbit_trace": Measure(
+        "orbit-minimal trace", ALL, lambda s: balance(trace_flow(s.diagonal)).value
+    ),
+    "lambda_max": Measure(
+        "largest eigenvalue", PERMUTATION, lambda s: lambda_max(s.networks, s.x, s.y).value
+    ),
+    "adaptive_trace": Measure(
+        "adaptive sharpness, average",
+        RESCALING | UNREAD,
+        lambda s: adaptive_trace(s.networks, s.diagonal),
+    ),
+    "adaptive_lambda_max": Measure(
+        "adaptive sharpness, worst",
+        RESCALING | UNREAD,
+        lambda s: adaptive_lambda_max(s.networks, s.x, s.y).value,
+    ),
+    "relative_flatness": Measure(
+        "relative flatness",
+        ALL - {"neuron rescaling", "split unit, first layer"},
+        lambda s: relative_flatness(s.networks, s.x),
+    ),
     "fisher_rao": Measure("Fisher-Rao norm", ALL, lambda s: fisher_rao_norm(s.networks, s.x)),
     "path_norm": Measure("path norm", RESCALING | UNREAD, lambda s: path_norm(s.networks)),
     "weight_l2": Measure("weight norm, L2", PERMUTATION, lambda s: weight_norm(s.networks)),
     "weight_l1": Measure("weight norm, L1", PERMUTATION, lambda s: weight_norm(s.networks, 1)),
-    "margin": Measure("smallest margin", ALL, lambda s: output_margins(s.networks, s.x, s.y).amin(1)),
-    "normalised_margin": Measure("margin / path norm", RESCALING | UNREAD,
-                                 lambda s: normalised_margin(s.networks, s.x, s.y)),
+    "margin": Measure(
+        "smallest margin", ALL, lambda s: output_margins(s.networks, s.x, s.y).amin(1)
+    ),
+    "normalised_margin": Measure(
+        "margin / path norm", RESCALING | UNREAD, lambda s: normalised_margin(s.networks, s.x, s.y)
+    ),
     "train_loss": Measure("training loss", ALL, lambda s: mean_loss(s.networks, s.x, s.y)),
     "epochs": Measure("epochs", ALL, lambda s: s.epochs),
-    "patterns": Measure("activation patterns", RESCALING | SPLIT, lambda s: distinct_patterns(
-        activation_patterns(s.networks, s.points, s.last_hidden))),
+    "patterns": Measure(
+        "activation patterns",
+        RESCALING | SPLIT,
+        lambda s: distinct_patterns(activation_patterns(s.networks, s.points, s.last_hidden)),
+    ),
     "free_parameters": Measure("free parameters", RESCALING | {"split unit, first layer"}, _free),
-    "effective_rank": Measure("effective rank", PERMUTATION | {"layer rescaling", "split unit, first layer"},
-                              lambda s: effective_rank(s.features)),
-    "active_units": Measure("active units", RESCALING | {"split unit, first layer"},
-                            lambda s: (s.features > 0).to(s.x).mean(1).sum(-1)),
-    "pair_proxy": Measure("pair proxy", RESCALING | SPLIT, source=("pair_proxy_{data}", "pair_proxy")),
-    "log_count": Measure("joint extension (log)", RESCALING | SPLIT,
-                         source=("full_extension_{data}", "log_count")),
-    "divergence": Measure("noise divergence", PERMUTATION, source=("noise_divergence", "divergence")),
+    "effective_rank": Measure(
+        "effective rank",
+        PERMUTATION | {"layer rescaling", "split unit, first layer"},
+        lambda s: effective_rank(s.features),
+    ),
+    "active_units": Measure(
+        "active units",
+        RESCALING | {"split unit, first layer"},
+        lambda s: (s.features > 0).to(s.x).mean(1).sum(-1),
+    ),
+    "pair_proxy": Measure(
+        "pair proxy", RESCALING | SPLIT, source=("pair_proxy_{data}", "pair_proxy")
+    ),
+    "log_count": Measure(
+        "joint extension (log)", RESCALING | SPLIT, source=("full_extension_{data}", "log_count")
+    ),
+    "divergence": Measure(
+        "noise divergence", PERMUTATION, source=("noise_divergence", "divergence")
+    ),
 }
 """Every measure by the name of its column."""
 

@@ -1,0 +1,79 @@
+"""Code that is plumbing folds under a line that says what it is.
+
+What stays open is short and reads like the formula beside it. A cell folds if it only imports and
+sets up, only draws, only checks, or has more than eight lines; its outputs stay. A tag in the
+chapter decides otherwise: `open` keeps a cell open.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+
+LONGEST_OPEN = 8  # lines
+SETTING_UP = re.compile(r"default_device|default_dtype|set_|rcParams|Generator\(|manual_seed")
+DRAWING = re.compile(r"figures\.|plt\.|\bax(es)?\b|\bfig\b")
+
+
+def label(code: str) -> str | None:
+    """What a cell's fold is called, or None for a cell that stays open.
+
+    >>> label("import torch\\nx = 2"), label("y = 2 * x"), label("assert y == 4")
+    ('imports and settings', None, 'check')
+    """
+    if code.startswith("%"):
+        return None
+    lines = [line for line in code.splitlines() if line.strip()]
+    statements = ast.parse(code).body
+    imports = [s for s in statements if isinstance(s, ast.Import | ast.ImportFrom)]
+    rest = [s for s in statements if s not in imports]
+    if imports and all(
+        isinstance(s, ast.Assign) and (isinstance(s.value, ast.Constant) or _sets_up(s))
+        for s in rest
+    ):
+        return "imports and settings"
+    if rest and all(isinstance(s, ast.Assert) or _prints(s) for s in rest):
+        return "check" if any(isinstance(s, ast.Assert) for s in rest) else None
+    drawn = sum(bool(DRAWING.search(ast.unparse(s))) for s in rest)
+    if drawn and (2 * drawn >= len(rest) or len(lines) > LONGEST_OPEN):
+        return "how this is drawn"
+    if len(lines) <= LONGEST_OPEN:
+        return None
+    if isinstance(statements[-1], ast.Assert):
+        return f"computation and check ({len(lines)} lines)"
+    return f"computation ({len(lines)} lines)"
+
+
+def _sets_up(statement: ast.stmt) -> bool:
+    return bool(SETTING_UP.search(ast.unparse(statement)))
+
+
+def _prints(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and ast.unparse(statement).startswith("print(")
+
+
+class Folding(SphinxTransform):
+    """Puts the input of a cell that folds into a <details> element."""
+
+    default_priority = 885
+
+    def apply(self, **kwargs):
+        for cell in list(self.document.findall(nodes.container)):
+            if "cell_input" not in cell.get("classes", []) or "tag_open" in cell.parent["classes"]:
+                continue
+            name = label(cell.astext())
+            if name is None:
+                continue
+            place = cell.parent.index(cell)
+            opening = f'<details class="folded"><summary>{name}</summary>'
+            cell.parent.insert(place + 1, nodes.raw("", "</details>", format="html"))
+            cell.parent.insert(place, nodes.raw("", opening, format="html"))
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_transform(Folding)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,1 @@
+"""The code of the book *Flat or Weak?*: its experiments, records, claims and figures."""

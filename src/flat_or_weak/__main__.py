@@ -1,0 +1,46 @@
+"""Command line: ``python -m flat_or_weak list|show|run|verify``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Dispatch to the command; every command has its own ``--help``."""
+    from flat_or_weak.engine import runner, verify
+
+    commands = {
+        "list": runner.main_list,
+        "show": runner.main_show,
+        "run": runner.main_run,
+        "verify": verify.main,
+    }
+    parser = argparse.ArgumentParser(
+        prog="python -m flat_or_weak",
+        description="The experiments of Flat or Weak?",
+        epilog="list: the experiments; show NAME: a recorded result; run NAME: run and record an "
+        "experiment; verify: compute a sample of the recorded results again",
+    )
+    parser.add_argument("command", choices=commands)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    options = parser.parse_args(arguments)
+    return commands[options.command](options.arguments)
+
+
+def into_a_pipe() -> int:
+    """`main`, which ends quietly where the reader of its output does (``| head``)."""
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the interpreter flushes once more
+        return 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(into_a_pipe())

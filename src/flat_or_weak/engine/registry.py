@@ -1,0 +1,201 @@
+"""The experiments by name: what each is, its module, and its configuration at each scale."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from flat_or_weak.studies import (
+    factorial,
+    full_extension,
+    head_to_head,
+    noise_divergence,
+    pair_proxy,
+    part1,
+    probe_sets,
+    region_selection,
+    splits,
+    vanishing,
+)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One line on it, the module with its ``units``, ``compute``, ``summarise``, ``data_hashes``
+    and, if it needs one, ``finish``, and its configurations by scale.
+    """
+
+    about: str
+    module: ModuleType
+    scales: dict[str, Any]
+
+    def units(self, config: Any) -> list[dict[str, Any]]:
+        return self.module.units(config)
+
+    def compute(self, config: Any, device: Any, dtype: Any, **unit: Any) -> pd.DataFrame:
+        return self.module.compute(config, device, dtype, **unit)
+
+    def finish(self, config: Any, table: pd.DataFrame) -> pd.DataFrame:
+        return self.module.finish(config, table) if hasattr(self.module, "finish") else table
+
+    def summarise(self, config: Any, table: pd.DataFrame) -> dict[str, Any]:
+        return self.module.summarise(config, table)
+
+    def data_hashes(self, config: Any) -> dict[str, str]:
+        return self.module.data_hashes(config)
+
+
+def _pair_proxy(data: str) -> Experiment:
+    config = pair_proxy.PairProxyConfig(data=data)
+    return Experiment(
+        f"100 networks on 250 {data} images: trace, weight norm, certified pair proxy (Paper B, 5.7-5.8)",
+        pair_proxy,
+        {"quick": dataclasses.replace(config, networks=10), "paper": config},
+    )
+
+
+def _part1(config: Any, about: str) -> Experiment:
+    return Experiment(
+        about, part1, {"quick": dataclasses.replace(config, seeds=(0,)), "paper": config}
+    )
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "pair_proxy_mnist": _pair_proxy("mnist"),
+    "pair_proxy_fashion": _pair_proxy("fashion-mnist"),
+    "part1_interpolators": _part1(
+        part1.InterpolatorsConfig(),
+        "flatness and population loss of every interpolator, by target and n/d (a6, a7)",
+    ),
+    "part1_adversary": _part1(
+        part1.AdversaryConfig(),
+        "the flattest badly generalising interpolator found, against n/d (a6)",
+    ),
+    "part1_flattest": _part1(
+        part1.FlattestConfig(),
+        "population loss of the flattest interpolator found: samples, noise, input laws (a7, a8)",
+    ),
+    "noise_divergence": Experiment(
+        "PAC-Bayes: the noise that trained weights bear, and its divergence from the start (b3)",
+        noise_divergence,
+        {
+            "quick": noise_divergence.NoiseDivergenceConfig(
+                settings=(("mnist", 250, 0),), networks=10
+            ),
+            "paper": noise_divergence.NoiseDivergenceConfig(),
+        },
+    ),
+    "full_extension_mnist": Experiment(
+        "joint labellings of ten probe points, estimated for the hundred MNIST networks (c4)",
+        full_extension,
+        {
+            "quick": full_extension.FullExtensionConfig(networks=6, probes=6, runs=4),
+            "paper": full_extension.FullExtensionConfig(),
+        },
+    ),
+    "vanishing": Experiment(
+        "small against large batches, 50 networks each at n = 500 and 2000 (Paper B, 5.1-5.4; b4)",
+        vanishing,
+        {
+            "quick": vanishing.VanishingConfig(
+                settings=((500, 4, (64, 0.05), (500, 0.5)),), pool="test", precision="float64"
+            ),
+            "paper": vanishing.VanishingConfig(settings=vanishing.VanishingConfig.settings[:2]),
+        },
+    ),
+    "vanishing_large": Experiment(
+        "the same at n = 6000 and 12,000, 50 networks each: an hour on two cores (b4)",
+        vanishing,
+        {
+            "quick": vanishing.VanishingConfig(
+                settings=((2000, 2, (64, 0.03), (2000, 0.5)),), pool="test", precision="float64"
+            ),
+            "paper": vanishing.VanishingConfig(settings=vanishing.VanishingConfig.settings[2:4]),
+        },
+    ),
+    "vanishing_largest": Experiment(
+        "the same at n = 24,000 and 60,000, 10 networks each: an hour on two cores (b4)",
+        vanishing,
+        {
+            "quick": vanishing.VanishingConfig(
+                settings=((2000, 2, (64, 0.03), (2000, 0.5)),), pool="test", precision="float64"
+            ),
+            "paper": vanishing.VanishingConfig(settings=vanishing.VanishingConfig.settings[4:]),
+        },
+    ),
+    "splits": Experiment(
+        "the hundred networks over 20 data splits of MNIST and Fashion-MNIST, every measure (c3)",
+        splits,
+        {"quick": splits.SplitsConfig(splits=1, networks=10), "paper": splits.SplitsConfig()},
+    ),
+    "sample_sizes": Experiment(
+        "forty networks at n = 100, 500, 1000, over five splits each (c3)",
+        splits,
+        {
+            "quick": splits.SplitsConfig(
+                data=("mnist",), sizes=(100,), splits=1, networks=10, matched_loss=None
+            ),
+            "paper": splits.SplitsConfig(
+                data=("mnist",), sizes=(100, 500, 1000), splits=5, networks=40, matched_loss=None
+            ),
+        },
+    ),
+    "probe_sets": Experiment(
+        "the pair proxy of the hundred networks on three draws of probe points (c3)",
+        probe_sets,
+        {
+            "quick": probe_sets.ProbeSetsConfig(data=("mnist",), probe_seeds=(99, 100), networks=6),
+            "paper": probe_sets.ProbeSetsConfig(),
+        },
+    ),
+    "factorial": Experiment(
+        "batch size x learning rate x stopping rule at n = 500 and 2000 (c3)",
+        factorial,
+        {
+            "quick": factorial.FactorialConfig(
+                sizes=((500, 3),), max_epochs=1500, precision="float64"
+            ),
+            "paper": factorial.FactorialConfig(),
+        },
+    ),
+    "factorial_large": Experiment(
+        "the same at n = 6000, three networks a cell (c3)",
+        factorial,
+        {
+            "quick": factorial.FactorialConfig(
+                sizes=((500, 2),), max_epochs=1500, precision="float64"
+            ),
+            "paper": factorial.FactorialConfig(sizes=((6000, 3),)),
+        },
+    ),
+    "region_selection": Experiment(
+        "300 networks 784-64-16-10 by regions, norms and trace (Paper B, 5.5-5.6; b5)",
+        region_selection,
+        {
+            "quick": region_selection.RegionSelectionConfig(networks=50, pool="embedded"),
+            "paper": region_selection.RegionSelectionConfig(),
+        },
+    ),
+    "region_selection_fresh": Experiment(
+        "900 more of them, for one test fixed beforehand (b5)",
+        region_selection,
+        {
+            "quick": region_selection.RegionSelectionConfig(
+                networks=50, first_seed=300, pool="embedded"
+            ),
+            "paper": region_selection.RegionSelectionConfig(networks=900, first_seed=300),
+        },
+    ),
+    "head_to_head": Experiment(
+        "twenty-one measures of the hundred networks of each data set (c2)",
+        head_to_head,
+        {
+            "quick": head_to_head.HeadToHeadConfig(networks=10),
+            "paper": head_to_head.HeadToHeadConfig(),
+        },
+    ),
+}

@@ -1,0 +1,136 @@
+"""Independent units of work: one after the other, on local processes, or on a Dask cluster, with
+the same results.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
+from multiprocessing import get_context
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits
+
+from flatness._internal.processes import single_threaded
+from flatness.networks.device import default_device, default_dtype
+
+Job = tuple[Callable[..., Any], tuple]
+PATIENCE = 3
+
+
+def timed(function: Callable[..., Any], arguments: tuple) -> tuple[Any, float]:
+    """``function(*arguments)``, with one CPU thread wherever it runs, and the seconds it took.
+
+    Sums over several threads are rounded in another order: with one thread every unit gives the
+    same numbers in this process, in another, and on a cluster of such machines.
+    """
+    start, threads = time.perf_counter(), torch.get_num_threads()
+    with threadpool_limits(1):
+        torch.set_num_threads(1)
+        try:
+            return function(*arguments), time.perf_counter() - start
+        finally:
+            torch.set_num_threads(threads)
+
+
+def completed(
+    jobs: dict[int, Job], *, workers: int = 1, dask: str | None = None
+) -> Iterator[tuple[int, Any, float]]:
+    """(number, result, seconds) of every job, in the order in which they finish.
+
+    ``workers`` local processes with one thread each; 1: in this process. ``dask``: address of a
+    running Dask scheduler ("tcp://host:8786"), whose workers then do the jobs. A job whose worker
+    dies is given to another, up to three times; an exception that a job raises is raised here.
+    Raises ValueError for ``workers`` < 1, ImportError if dask is asked for and not installed.
+    """
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers: expected a positive integer, got {workers}")
+    if dask is not None:
+        yield from _on_dask(jobs, dask)
+    elif workers == 1:
+        for number, job in jobs.items():
+            yield number, *timed(*job)
+    else:
+        yield from _on_processes(jobs, workers)
+
+
+def _on_processes(jobs: dict[int, Job], workers: int) -> Iterator[tuple[int, Any, float]]:
+    left = dict(jobs)
+    for attempt in range(PATIENCE):
+        try:
+            for number, result, seconds in _one_pool(left, workers):
+                del left[number]
+                yield number, result, seconds
+            return
+        except BrokenProcessPool:
+            if attempt == PATIENCE - 1:
+                raise
+
+
+def _one_pool(jobs: dict[int, Job], workers: int) -> Iterator[tuple[int, Any, float]]:
+    with (
+        single_threaded(),
+        ProcessPoolExecutor(min(workers, len(jobs) or 1), mp_context=get_context("spawn")) as pool,
+    ):
+        running = {pool.submit(timed, *job): number for number, job in jobs.items()}
+        try:
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield running.pop(future), *future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _on_dask(jobs: dict[int, Job], address: str) -> Iterator[tuple[int, Any, float]]:
+    try:
+        from distributed import Client, as_completed
+    except ImportError:
+        raise ImportError(
+            "dask: the package distributed is needed (pip install 'flatness[dask]')"
+        ) from None
+    with Client(address, timeout=10, set_as_default=False) as client, client.as_current():
+        running = {
+            client.submit(timed, *job, retries=PATIENCE - 1, pure=False): number
+            for number, job in jobs.items()
+        }
+        for future in as_completed(list(running)):
+            yield running[future], *future.result()
+
+
+def compute_unit(
+    module: str, config: Any, device: Any, dtype: Any, unit: dict[str, Any]
+) -> pd.DataFrame:
+    """The rows of one unit of the experiment in ``module`` (a dotted name): what a worker is asked
+    to do.
+    """
+    return import_module(module).compute(config, device, dtype, **unit)
+
+
+def run_units(
+    experiment: ModuleType,
+    config: Any,
+    *,
+    device: str | torch.device | None = None,
+    workers: int = 1,
+) -> pd.DataFrame:
+    """The table of an experiment, nothing recorded: what a chapter runs live, with a small
+    configuration.
+
+    ``device``: as everywhere, default the best at hand; the dtype follows from it.
+    """
+    chosen = default_device(device)
+    dtype, units = default_dtype(chosen), experiment.units(config)
+    jobs = {
+        i: (compute_unit, (experiment.__name__, config, chosen, dtype, unit))
+        for i, unit in enumerate(units)
+    }
+    parts = {number: table for number, table, _ in completed(jobs, workers=workers)}
+    table = pd.concat([parts[number] for number in sorted(parts)], ignore_index=True)
+    return experiment.finish(config, table) if hasattr(experiment, "finish") else table

@@ -1,0 +1,90 @@
+"""Flatness at a point: the exact Hessian trace, its diagonal and spectrum, sharpness, margins, norms.
+
+* `diagonal`: the exact diagonal of the Hessian of the training loss of a ReLU network, one entry
+  per parameter.
+* `margins`: output margins and norms of ReLU networks, batched over an ensemble.
+* `norms`: the variation norm of a two-layer homogeneous network and its power sums.
+* `pacbayes`: PAC-Bayes: the Kullback-Leibler term of weakness, and a bound that holds for trained
+  networks.
+* `sharpness`: sharpness relative to the size of the parameters: three proposals, batched over an
+  ensemble, and exact.
+* `spectrum`: products with the Hessian of an ensemble, and its largest eigenvalue.
+* `trace`: the trace of the Hessian of the training loss: exact, block by block, and estimated.
+"""
+
+from flatness.curvature.diagonal import hessian_diagonal, unit_energies
+from flatness.curvature.margins import normalised_margin, output_margins, path_norm, weight_norm
+from flatness.curvature.norms import exponent, variation_norm, variation_power, variation_terms
+from flatness.curvature.pacbayes import (
+    GaussianBound,
+    NoisyTraining,
+    bernoulli_kl,
+    gaussian_bound,
+    gaussian_kl,
+    kl_inverse,
+    log_xi,
+    noise_at_error,
+    uniform_kl,
+)
+from flatness.curvature.sharpness import (
+    adaptive_lambda_max,
+    adaptive_trace,
+    fisher_rao_norm,
+    relative_flatness,
+)
+from flatness.curvature.spectrum import (
+    Eigenvalue,
+    flatten,
+    hessian_products,
+    lambda_max,
+    largest_eigenvalue,
+    unflatten,
+)
+from flatness.curvature.trace import (
+    LOSSES,
+    BlockTrace,
+    TraceEstimate,
+    hessian_trace,
+    hutchinson_trace,
+    mean_loss,
+    output_factor,
+)
+
+__all__ = [
+    "BlockTrace",
+    "Eigenvalue",
+    "GaussianBound",
+    "LOSSES",
+    "NoisyTraining",
+    "TraceEstimate",
+    "adaptive_lambda_max",
+    "adaptive_trace",
+    "bernoulli_kl",
+    "exponent",
+    "fisher_rao_norm",
+    "flatten",
+    "gaussian_bound",
+    "gaussian_kl",
+    "hessian_diagonal",
+    "hessian_products",
+    "hessian_trace",
+    "hutchinson_trace",
+    "kl_inverse",
+    "lambda_max",
+    "largest_eigenvalue",
+    "log_xi",
+    "mean_loss",
+    "noise_at_error",
+    "normalised_margin",
+    "output_factor",
+    "output_margins",
+    "path_norm",
+    "relative_flatness",
+    "unflatten",
+    "uniform_kl",
+    "unit_energies",
+    "variation_norm",
+    "variation_power",
+    "variation_terms",
+    "weight_norm",
+]

@@ -1,0 +1,109 @@
+"""Images in the papers' splits, and synthetic data with exact population losses.
+
+* `download`: the full data sets: 60,000 + 10,000 images each, fetched once, verified by hash,
+  cached as IDX files.
+* `embed`: writes the embedded image subsets ``flatness/data/<name>.npz`` from the full data sets.
+* `idx`: the IDX file format of MNIST: a strict reader.
+* `images`: MNIST and Fashion-MNIST with Paper B's exact splits.
+* `population`: population moments and the population loss of two-layer homogeneous networks.
+* `sources`: where a copy of a data set can come from: web mirrors and the package registries' own
+  clients.
+* `targets`: input laws, multi-index and sums of single-index targets, and data sets drawn from
+  them.
+"""
+
+from flatness.datasets.download import (
+    Archive,
+    FetchError,
+    IntegrityError,
+    archive,
+    cache_folder,
+    fetch,
+    find,
+    install,
+    is_complete,
+    locate,
+    read,
+    verified,
+)
+from flatness.datasets.idx import IDXError
+from flatness.datasets.images import (
+    MissingImages,
+    Points,
+    Pool,
+    Split,
+    child_indices,
+    embedded_pool,
+    load,
+    load_pool,
+    probe_positions,
+    unseen_pool,
+)
+from flatness.datasets.population import (
+    PopulationLoss,
+    activation_kernel,
+    cross_moment,
+    first_moment,
+    hermite_coefficients,
+    kernel_with_slope,
+    population_loss,
+    second_moment,
+    target_field,
+    target_moments,
+)
+from flatness.datasets.targets import (
+    LAWS,
+    TARGETS,
+    DataSet,
+    MultiIndex,
+    SingleIndexSum,
+    draw,
+    make_target,
+    random_directions,
+    sample_inputs,
+)
+
+__all__ = [
+    "Archive",
+    "DataSet",
+    "FetchError",
+    "IDXError",
+    "IntegrityError",
+    "LAWS",
+    "MissingImages",
+    "MultiIndex",
+    "Points",
+    "Pool",
+    "PopulationLoss",
+    "SingleIndexSum",
+    "Split",
+    "TARGETS",
+    "activation_kernel",
+    "archive",
+    "cache_folder",
+    "child_indices",
+    "cross_moment",
+    "draw",
+    "embedded_pool",
+    "fetch",
+    "find",
+    "first_moment",
+    "hermite_coefficients",
+    "install",
+    "is_complete",
+    "kernel_with_slope",
+    "load",
+    "load_pool",
+    "locate",
+    "make_target",
+    "population_loss",
+    "probe_positions",
+    "random_directions",
+    "read",
+    "sample_inputs",
+    "second_moment",
+    "target_field",
+    "target_moments",
+    "unseen_pool",
+    "verified",
+]

@@ -1,0 +1,317 @@
+"""MNIST and Fashion-MNIST with Paper B's exact splits.
+
+The *global pool* of a data set has 70,000 images: 0..59999 are the training images in file order
+and 60000..69999 the test images.  All indices in this module are global.  An image is a row of 784
+pixels, each an unsigned byte divided by 255 (no other normalisation); a label is an integer 0..9.
+
+A small part of each pool is embedded in the package (`flatness.datasets.embed` lists the splits
+that it covers); the rest comes from the cache that ``python -m flatness fetch`` fills.  Both hold
+the same bytes.
+
+Source of the splits: Paper B, the description of its experiments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from flatness.datasets import download
+
+NAMES = tuple(download.ARCHIVES)
+N_TRAIN, N_TEST = 60_000, 10_000
+N_POOL = N_TRAIN + N_TEST
+TRAIN_ONLY_FROM = (
+    24_000  # from this child size on, Paper B's unseen pool leaves the test images out
+)
+
+
+class MissingImages(FileNotFoundError):
+    """The images asked for are neither embedded nor in the cache; the message says how to get them."""
+
+
+class Points(NamedTuple):
+    """Labelled images: `x` ``(n, 784)`` floating point in [0, 1], `y` ``(n,)`` int64, and their
+    global indices `index` ``(n,)`` int64, which stay on the CPU.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    index: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One child task with its probe points and test set.
+
+    Attributes
+    ----------
+    name : "mnist" or "fashion-mnist". source : "embedded" or "full", where the images were read
+    from. train : `Points`, the child's training set, in the order of the random permutation. probes
+    : `Points`, the probe points with their true labels. test : `Points`, the 10,000 test images.
+    unseen : int64 ``(m,)`` on the CPU, global indices of the whole unseen pool (see `unseen_pool`);
+    the
+        images themselves come in chunks from ``load_pool(name).chunks(split.unseen)``.
+    """
+
+    name: str
+    source: str
+    train: Points
+    probes: Points
+    test: Points
+    unseen: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The images of a data set that are at hand, stored as bytes.
+
+    Attributes
+    ----------
+    name, source : as in `Split`. images : uint8 ``(m, 784)``; labels : uint8 ``(m,)``. row : int64
+    ``(70000,)``, the row of `images` that holds each global index, -1 where it is not held.
+    """
+
+    name: str
+    source: str
+    images: torch.Tensor
+    labels: torch.Tensor
+    row: torch.Tensor
+
+    def missing(self, index: torch.Tensor) -> torch.Tensor:
+        """Those of the global indices that this pool does not hold."""
+        index = _index(index)
+        return index[self.row[index] < 0]
+
+    def points(
+        self,
+        index: torch.Tensor,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Points:
+        """The images and labels at the global indices `index` (int64 ``(n,)``, 0..69999), in that
+        order.
+
+        MissingImages unless all are held.
+        """
+        _check_dtype(dtype)
+        index = _index(index)
+        if absent := len(self.missing(index)):
+            raise MissingImages(
+                _how_to_get(self.name, f"{absent:,} of the {len(index):,} images asked for")
+            )
+        row = self.row[index]
+        x = self.images[row].to(dtype).div_(255)
+        return Points(x.to(device), self.labels[row].to(torch.int64).to(device), index)
+
+    def chunks(
+        self,
+        index: torch.Tensor,
+        size: int = 8192,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> Iterator[Points]:
+        """`points` over consecutive pieces of `index`, at most `size` images at a time."""
+        _check_int("size", size)
+        if size < 1:
+            raise ValueError(f"size: expected a positive number of images, got {size}")
+        for piece in _index(index).split(size):
+            yield self.points(piece, device, dtype)
+
+
+def load(
+    name: str,
+    n_child: int = 250,
+    *,
+    num_probes: int = 100,
+    seed_child: int = 42,
+    seed_probes: int = 99,
+    data: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float64,
+) -> Split:
+    """The split of Paper B: child training set, probe points, test set.
+
+    Parameters
+    ----------
+    name : "mnist" or "fashion-mnist". n_child : size of the child's training set, 1..60000.
+    num_probes : number of probe points, 0..size of the unseen pool. seed_child, seed_probes : seeds
+    of the two permutations (Paper B: 42 and 99). data : folder with the four IDX files (plain or
+    ``.gz``, or in a subfolder called `name`) to be used
+        instead of the embedded images and the cache.
+    device, dtype : of the images.  Pixels are divided by 255 in this dtype.
+
+    Raises
+    ------
+    ValueError or TypeError for a bad argument; MissingImages if an image is not at hand;
+    `flatness.datasets.download.IntegrityError` if a file is damaged.
+
+    >>> split = load("mnist", 250)
+    >>> split.train.x.shape, split.probes.x.shape, split.test.x.shape, len(split.unseen)
+    (torch.Size([250, 784]), torch.Size([100, 784]), torch.Size([10000, 784]), 69750)
+    """
+    _check_dtype(dtype)
+    download.archive(name)
+    child = child_indices(n_child, seed_child)
+    unseen = unseen_pool(n_child, seed_child)
+    probes = unseen[probe_positions(len(unseen), num_probes, seed_probes)]
+    test = torch.arange(N_TRAIN, N_POOL)
+    if data is not None:
+        pool = load_pool(name, data)
+    else:
+        pool = embedded_pool(name)
+        lacking = [
+            (kind, len(pool.missing(index)), len(index))
+            for kind, index in (("training images", child), ("probe points", probes))
+        ]
+        if any(absent for _, absent, _ in lacking):
+            what = " and ".join(
+                f"{absent:,} of the {total:,} {kind}" for kind, absent, total in lacking if absent
+            )
+            pool = load_pool(
+                name,
+                wanted=f"{what} of this split (n_child={n_child}, "
+                f"seed_child={seed_child}, seed_probes={seed_probes})",
+            )
+    train, probes, test = (pool.points(index, device, dtype) for index in (child, probes, test))
+    return Split(name, pool.source, train, probes, test, unseen)
+
+
+def child_indices(n_child: int, seed: int = 42) -> torch.Tensor:
+    """The child's training images: the first `n_child` entries of ``torch.randperm(60000)`` under
+    `seed`.
+
+    Children of one seed are nested.  int64 ``(n_child,)``.
+
+    >>> child_indices(3).tolist() == child_indices(5)[:3].tolist()
+    True
+    """
+    _check_int("n_child", n_child, 1, N_TRAIN)
+    _check_int("seed_child", seed)
+    return torch.randperm(N_TRAIN, generator=torch.Generator().manual_seed(seed))[:n_child]
+
+
+def unseen_pool(n_child: int, seed_child: int = 42) -> torch.Tensor:
+    """Global indices, ascending, of the images that a child of `n_child` images does not see.
+
+    Three rules, Paper B's own at the sizes that it uses:
+
+    - ``n_child < 24000``: the remaining training images, then the 10,000 test images;
+    - ``24000 <= n_child < 60000``: the remaining training images only (the paper has 24000; that
+      sizes in between follow the same rule is our choice);
+    - ``n_child = 60000``: the test images.
+
+    >>> [len(unseen_pool(n)) for n in (250, 12000, 24000, 60000)]
+    [69750, 58000, 36000, 10000]
+    """
+    unseen = torch.ones(N_POOL, dtype=torch.bool)
+    unseen[child_indices(n_child, seed_child)] = False
+    if TRAIN_ONLY_FROM <= n_child < N_TRAIN:
+        unseen[N_TRAIN:] = False
+    return unseen.nonzero().squeeze(1)
+
+
+def probe_positions(n_unseen: int, num_probes: int = 100, seed: int = 99) -> torch.Tensor:
+    """Positions of the probe points in the unseen pool: the first `num_probes` entries of
+    ``torch.randperm(n_unseen)`` under `seed`.  int64 ``(num_probes,)``."""
+    _check_int("n_unseen", n_unseen)
+    if n_unseen < 0:
+        raise ValueError(f"n_unseen: expected a number of images >= 0, got {n_unseen}")
+    if isinstance(num_probes, int) and not 0 <= num_probes <= n_unseen:
+        raise ValueError(
+            f"num_probes: expected an integer in 0..{n_unseen}, n_unseen, got {num_probes}"
+        )
+    _check_int("num_probes", num_probes, 0, n_unseen)
+    _check_int("seed_probes", seed)
+    return torch.randperm(n_unseen, generator=torch.Generator().manual_seed(seed))[:num_probes]
+
+
+def load_pool(
+    name: str, data: str | Path | None = None, *, wanted: str = "the full data set"
+) -> Pool:
+    """All 70,000 images as bytes (55 MB, kept in memory after the first call).
+
+    Parameters
+    ----------
+    data : folder with the four IDX files; by default the cache.
+    wanted : what to say is missing, in the error message.
+
+    Raises
+    ------
+    MissingImages if the files are not there; `flatness.datasets.download.IntegrityError` if one is
+    damaged.
+    """
+    folder = download.cache_folder(name) if data is None else download.locate(name, data)
+    if not download.is_complete(name, folder):
+        if data is None:
+            raise MissingImages(_how_to_get(name, wanted))
+        raise MissingImages(
+            f"{name}: data={str(data)!r} must hold the four files {', '.join(download.SHAPES)} "
+            "(plain, or each with .gz appended)"
+        )
+    return _full_pool(name, folder.resolve())
+
+
+@lru_cache(maxsize=2)
+def _full_pool(name: str, folder: Path) -> Pool:
+    images, labels = download.read(name, folder)
+    return Pool(
+        name, "full", torch.from_numpy(images), torch.from_numpy(labels), torch.arange(N_POOL)
+    )
+
+
+@cache
+def embedded_pool(name: str) -> Pool:
+    """The images embedded in the package: all test images and what the default chapters need."""
+    download.archive(name)
+    with (
+        (files("flatness.datasets") / "data" / f"{name}.npz").open("rb") as stream,
+        np.load(stream, allow_pickle=False) as arrays,
+    ):
+        index, images, labels = (
+            torch.from_numpy(arrays[key]) for key in ("index", "images", "labels")
+        )
+    row = torch.full((N_POOL,), -1)
+    row[index.long()] = torch.arange(len(index))
+    return Pool(name, "embedded", images, labels, row)
+
+
+def _how_to_get(name: str, what: str) -> str:
+    return (
+        f"{name}: {what} are not embedded in the package, and the full data set is not in "
+        f"{download.cache_folder(name)}. Run: python -m flatness fetch {name}"
+    )
+
+
+def _index(index: torch.Tensor) -> torch.Tensor:
+    """Global indices on the CPU, checked."""
+    try:
+        index = torch.as_tensor(index).cpu()
+    except (TypeError, ValueError, RuntimeError):  # text, or the meta device
+        raise ValueError(
+            f"index: expected int64 (n,) with values, got {type(index).__name__}"
+        ) from None
+    if index.ndim != 1 or index.dtype != torch.int64:
+        raise ValueError(f"index: expected int64 (n,), got {index.dtype} {tuple(index.shape)}")
+    if len(index) and not 0 <= index.min() <= index.max() < N_POOL:
+        raise ValueError(f"index: expected 0..{N_POOL - 1}, got {index.min():d}..{index.max():d}")
+    return index
+
+
+def _check_int(argument: str, value: int, low: int | None = None, high: int | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{argument}: expected an integer, got {value!r}")
+    if low is not None and not low <= value <= high:
+        raise ValueError(f"{argument}: expected an integer in {low}..{high}, got {value}")
+
+
+def _check_dtype(dtype: torch.dtype) -> None:
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype: expected a floating-point torch.dtype, got {dtype!r}")

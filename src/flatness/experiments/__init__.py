@@ -1,1 +1,0 @@
-"""The recorded experiments: a frozen configuration, a function from it to a table, and a record under ``results/``."""

@@ -1,0 +1,186 @@
+"""Correlations pooled over independent replications, rank regressions within them, and the
+reliability of a measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from flatness._internal.arguments import real_array
+from flatness._internal.checks import checked
+from flatness._internal.rules import at_least, between, inside
+from flatness.statistics.scaling import t_interval
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A rank correlation over k replications of n units each.
+
+    ``rho`` and ``interval`` are the mean over replications and its confidence interval, ``between``
+    the standard deviation of the true correlations over replications, ``prediction`` the interval
+    for the correlation of a new replication, ``p`` of rho = 0. ``between`` and ``prediction`` are
+    on Fisher's z scale and back-transformed respectively.
+    """
+
+    rho: float
+    interval: tuple[float, float]
+    p: float
+    between: float
+    prediction: tuple[float, float]
+    replications: int
+    n: int
+
+
+@checked(given=at_least(0), confidence=inside(0, 1))
+def pooled_rho(
+    rhos: Sequence[float], n: int, *, given: int = 0, confidence: float = 0.95
+) -> Pooled:
+    """Random-effects meta-analysis of k rank correlations, each over ``n`` units (and partial given
+    ``given`` variables).
+
+    On Fisher's z scale every replication has sampling variance v = (1 + rho^2/2) / (n - 3 - given),
+    with rho the pooled one: the same for all. Then the random-effects estimate is the plain mean,
+    the interval of Hartung and Knapp is Student's with the variance s^2 seen between replications,
+    and the method of moments gives between^2 = max(0, s^2 - v). A few replications can agree by
+    luck better than sampling allows: where s^2 < v, the interval takes v. Needs k >= 3.
+
+    Source: Hartung and Knapp (2001); our chapter c3_confounds.
+
+    >>> same = pooled_rho([0.3, 0.3, 0.3], 100)
+    >>> round(same.rho, 12), same.between
+    (0.3, 0.0)
+    """
+    rhos = np.asarray(rhos, dtype=float)
+    if rhos.ndim != 1 or len(rhos) < 3 or not (np.abs(rhos) < 1).all():
+        raise ValueError(
+            f"rhos: expected at least three correlations inside (-1, 1), got {rhos.tolist()}"
+        )
+    if n < 5 + given:
+        raise ValueError(f"n: expected at least {5 + given}, got {n}")
+    z, k = np.arctanh(rhos), len(rhos)
+    mean, spread = z.mean(), z.var(ddof=1)
+    v = (1 + np.tanh(mean) ** 2 / 2) / (n - 3 - given)
+    between, spread = max(0.0, spread - v), max(spread, v)
+    t = stats.t.ppf((1 + confidence) / 2, k - 1)
+    half, wide = t * np.sqrt(spread / k), t * np.sqrt(between + spread / k)
+    p = 2 * stats.t.sf(abs(mean) / np.sqrt(spread / k), k - 1)
+    back = lambda low, high: (float(np.tanh(low)), float(np.tanh(high)))  # noqa: E731
+    return Pooled(
+        float(np.tanh(mean)),
+        back(mean - half, mean + half),
+        float(p),
+        float(np.sqrt(between)),
+        back(mean - wide, mean + wide),
+        k,
+        int(n),
+    )
+
+
+def rank_regression(
+    table: pd.DataFrame, outcome: str, predictors: Sequence[str], by: Sequence[str]
+) -> pd.DataFrame:
+    """Standardised coefficients of the ranks of ``predictors`` for the rank of ``outcome``, one row
+    per group of ``by``.
+
+    Least squares within each group on ranks with mean 0 and variance 1; a column R2 holds the share
+    of variance explained. Raises ValueError if a group has no more rows than predictors plus two.
+    """
+    for name, column in (
+        ("outcome", outcome),
+        *(("predictors", p) for p in predictors),
+        *(("by", b) for b in by),
+    ):
+        if column not in table:
+            raise ValueError(
+                f"{name}: expected columns of the table ({', '.join(map(str, table))}), got {column!r}"
+            )
+    if not len(table) or not predictors or not by:
+        raise ValueError(
+            "table, predictors, by: expected at least one row, one predictor and one column to group by"
+        )
+    values = table[[outcome, *predictors]]
+    if any(values[c].dtype.kind not in "iufb" or not np.isfinite(values[c]).all() for c in values):
+        raise ValueError("table: expected finite numbers in outcome and predictors")
+    rows = {}
+    for key, part in table.groupby(list(by)):
+        if len(part) < len(predictors) + 3:
+            raise ValueError(
+                f"{by} = {key}: {len(part)} rows are too few for {len(predictors)} predictors"
+            )
+        if any(part[c].nunique() < 2 for c in (outcome, *predictors)):
+            raise ValueError(
+                f"table: {by} = {key} has a constant column, whose ranks explain nothing"
+            )
+        ranks = stats.zscore(
+            stats.rankdata(part[[outcome, *predictors]].to_numpy(float), axis=0), axis=0
+        )
+        beta = np.linalg.lstsq(ranks[:, 1:], ranks[:, 0], rcond=None)[0]
+        residual = ranks[:, 0] - ranks[:, 1:] @ beta
+        rows[key] = {**dict(zip(predictors, beta, strict=True)), "R2": 1 - residual.var()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def pooled_coefficients(coefficients: pd.DataFrame) -> pd.DataFrame:
+    """Mean over replications (rows) of every column, with Student's 95 % interval: columns mean,
+    low, high.
+    """
+    return pd.DataFrame(
+        {name: t_interval(coefficients[name]) for name in coefficients},
+        index=["mean", "low", "high"],
+    ).T
+
+
+@checked(scores=None, confidence=inside(0, 1))
+def reliability(scores: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+    """(ICC, low, high): the consistency of one measurement of M units, each measured k times,
+    ``scores`` (M, k).
+
+    Two-way ICC(C,1) = (R - E) / (R + (k - 1) E) with mean squares R between units and E of what is
+    left after unit and measurement effects: the expected correlation between two measurements. The
+    interval is the exact F interval under normal errors. Needs M >= 3, k >= 2.
+
+    Source: McGraw and Wong (1996); our chapter c3_confounds.
+
+    >>> round(reliability(np.array([[1.0, 11.0], [2.0, 12.0], [5.0, 15.0], [9.0, 19.0]]))[0], 12)  # equal but for a constant
+    1.0
+    """
+    scores = real_array("scores", scores)
+    if (
+        scores.ndim != 2
+        or scores.shape[0] < 3
+        or scores.shape[1] < 2
+        or not np.isfinite(scores).all()
+    ):
+        raise ValueError(
+            f"scores: expected finite values of shape (M >= 3, k >= 2), got {scores.shape}"
+        )
+    units, k = scores.shape
+    rows, columns = scores.mean(1, keepdims=True), scores.mean(0, keepdims=True)
+    between = k * rows.var(ddof=1)
+    error = ((scores - rows - columns + scores.mean()) ** 2).sum() / ((units - 1) * (k - 1))
+    if error <= 1e-14 * between:
+        return 1.0, 1.0, 1.0
+    f, freedom = between / error, (units - 1, (units - 1) * (k - 1))
+    tail = (1 + confidence) / 2
+    icc = lambda ratio: float((ratio - 1) / (ratio + k - 1))  # noqa: E731
+    return icc(f), icc(f / stats.f.ppf(tail, *freedom)), icc(f * stats.f.ppf(tail, *freedom[::-1]))
+
+
+@checked(rho=between(-1, 1))
+def disattenuated(rho: float, reliability_of_measure: float) -> float:
+    """What ``rho`` would be with a measurement without error: rho / sqrt(reliability) (Spearman
+    1904).
+
+    >>> disattenuated(0.4, 0.64)
+    0.5
+    """
+    if not 0 < reliability_of_measure <= 1:
+        raise ValueError(
+            f"reliability_of_measure: expected a number in (0, 1], got {reliability_of_measure}"
+        )
+    return rho / reliability_of_measure**0.5

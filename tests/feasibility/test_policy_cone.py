@@ -1,0 +1,263 @@
+"""The cone's coordinates, barrier, centre, rays and Newton steps against slow references: loops,
+autograd, a quadratic program.
+"""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from flatness.feasibility.policy_cone import PolicyCone, homogenise, whiten
+
+CLASSES, D = 3, 4
+
+
+def problem(seed=0, n=7, own=2, n_batch=3):
+    """A cone, layers strictly inside it, and own points with labels, all random."""
+    rng = np.random.default_rng(seed)
+    truth, points = rng.standard_normal((CLASSES, D)), rng.standard_normal((n, D))
+    cone = PolicyCone(points, (points @ truth.T).argmax(1), CLASSES)
+    return (
+        cone,
+        truth,
+        rng.standard_normal((n_batch, own, D)),
+        rng.integers(0, CLASSES, (n_batch, own)),
+    )
+
+
+def barrier(cone, layer, own=(), own_labels=(), t=0.0, eta=0.0):
+    """|W|^2 / 2 - eta t - sum log <w_y - w_k, z> - sum log (<w_c - w_k, p> - t), row by row."""
+    value = layer.square().sum() / 2 - eta * t
+    for points, labels, level in ((cone.points, cone.labels, 0.0), (own, own_labels, t)):
+        for z, y in zip(points, labels, strict=True):
+            for k in set(range(cone.num_classes)) - {int(y)}:
+                value = value - torch.log((layer[y] - layer[k]) @ torch.as_tensor(z) - level)
+    return value
+
+
+def gradient_and_hessian(function, *at):
+    flat = torch.cat([torch.as_tensor(a, dtype=torch.float64).flatten() for a in at])
+    gradient = torch.autograd.functional.jacobian(function, flat).numpy()
+    return gradient, torch.autograd.functional.hessian(function, flat).numpy()
+
+
+def test_homogenised_features_end_in_one():
+    assert homogenise(np.arange(6.0).reshape(1, 3, 2)).tolist() == [
+        [[0, 1, 1], [2, 3, 1], [4, 5, 1]]
+    ]
+    assert homogenise(np.array([2.0])).tolist() == [2, 1]
+    with pytest.raises(ValueError, match=r"^features: expected shape \(..., D\), got a number$"):
+        homogenise(np.array(1.0))
+
+
+@pytest.mark.parametrize("scales", [[1, 1, 1, 1], [1e9, 1, 1e-9, 3]])
+def test_whitened_rows_have_the_identity_as_gram_matrix(scales):
+    """Whatever the units of the features; a dead one and the second of two equal ones disappear."""
+    stacked = np.random.default_rng(0).standard_normal((9, 4)) * scales
+    stacked = np.column_stack([stacked, np.zeros(9), stacked[:, 1]])
+    rows, lengths, transform = whiten(stacked)
+    assert rows.shape == (9, 4) and transform.shape == (4, 6)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-12)
+    np.testing.assert_allclose(rows * lengths[:, None], stacked @ transform.T, rtol=1e-12)
+    np.testing.assert_allclose(
+        (rows * lengths[:, None]).T @ (rows * lengths[:, None]), np.eye(4), atol=1e-10
+    )
+    assert (transform[:, 4] == 0).all()
+    with pytest.raises(ValueError, match="^stacked: expected a row other than zero$"):
+        whiten(np.zeros((3, 2)))
+
+
+def test_slacks_and_multipliers():
+    cone, truth, *_ = problem()
+    assert np.sort(cone.order).tolist() == list(range(7)) and (np.diff(cone.labels) >= 0).all()
+    slacks, multipliers = cone.slacks(truth[None])[0], cone.multipliers(truth[None])[0]
+    for i, (z, y) in enumerate(zip(cone.points, cone.labels, strict=True)):
+        for k in range(CLASSES):
+            assert slacks[k, i] == pytest.approx((truth[y] - truth[k]) @ z, abs=1e-14)
+            assert multipliers[k, i] == (0 if k == y else pytest.approx(1 / slacks[k, i]))
+
+
+def test_equal_labels_keep_their_order():
+    labels = np.random.default_rng(0).integers(0, 2, 200)
+    order = PolicyCone(np.ones((200, 1)), labels, 2).order
+    assert order.tolist() == [*np.flatnonzero(labels == 0), *np.flatnonzero(labels == 1)]
+
+
+def test_derivatives_of_the_barrier_are_those_of_autograd():
+    cone, truth, *_ = problem()
+    gradient, hessian = gradient_and_hessian(lambda w: barrier(cone, w.reshape(CLASSES, D)), truth)
+    lam = cone.multipliers(truth[None])
+    np.testing.assert_allclose((cone._gradient(lam)[0] + truth).ravel(), gradient, rtol=1e-10)
+    ours = cone._hessian(lam * lam)[0].transpose(0, 2, 1, 3).reshape(CLASSES * D, -1) + np.eye(
+        CLASSES * D
+    )
+    np.testing.assert_allclose(ours, hessian, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_centre_minimises_the_barrier(scale):
+    cone, truth, *_ = problem()
+    centre, inverse = cone.centre(scale * truth)
+    gradient, hessian = gradient_and_hessian(lambda w: barrier(cone, w.reshape(CLASSES, D)), centre)
+    assert cone.slacks(centre[None]).min() >= 0 and np.abs(gradient).max() < 1e-3
+    decrement = gradient @ np.linalg.solve(hessian, gradient)
+    assert decrement < 1e-6  # twice the distance of the value from its minimum
+    np.testing.assert_allclose(
+        inverse.reshape(CLASSES * D, -1) @ hessian, np.eye(CLASSES * D), atol=1e-2
+    )
+
+
+def test_rays_go_nearly_to_the_wall():
+    """Along H^{-1} (e_c (x) p), to the point where the smallest slack is two hundredths of what it
+    is at the centre.
+    """
+    cone, truth, own, _ = problem()
+    centre, inverse = cone.centre(truth)
+    probes, slacks = own[:, 0], cone.slacks(centre[None])[0]
+    rays = cone.rays(centre, inverse, probes).reshape(len(probes), CLASSES, CLASSES, D)
+    others = np.arange(CLASSES)[:, None] != cone.labels
+    for p, probe in enumerate(probes):
+        for c in range(CLASSES):
+            target = np.zeros((CLASSES, D))
+            target[c] = probe
+            expected = (inverse.reshape(CLASSES * D, -1) @ target.ravel()).reshape(CLASSES, D)
+            step = rays[p, c] - centre
+            np.testing.assert_allclose(
+                step / np.linalg.norm(step), expected / np.linalg.norm(expected), atol=1e-10
+            )
+            assert (
+                cone.slacks(rays[p, c][None])[0][others] / slacks[others]
+            ).min() == pytest.approx(0.02)
+
+
+def test_one_step_is_newtons():
+    """On the layers but the last and t together, from t a tenth below the smallest own slack and
+    eta = 100 for each own row.
+    """
+    cone, truth, own, own_labels = problem()
+    free = (CLASSES - 1) * D
+    _, final = cone.push(
+        np.tile(truth, (3, 1, 1)),
+        own,
+        own_labels,
+        lambda index, layers: np.zeros(len(index), dtype=bool),
+        steps=1,
+    )
+    for b in range(3):
+        slack = [
+            (truth[c] - truth[k]) @ p
+            for p, c in zip(own[b], own_labels[b], strict=True)
+            for k in range(CLASSES)
+            if k != c
+        ]
+        t, eta = min(slack) - 0.1, 100.0 * len(slack)
+
+        def value(v, b=b, eta=eta):
+            layer = torch.cat([v[:free], torch.as_tensor(truth[-1])]).reshape(CLASSES, D)
+            return barrier(cone, layer, own[b], own_labels[b].tolist(), v[free], eta)
+
+        gradient, hessian = gradient_and_hessian(value, truth[:-1], [t])
+        step = -np.linalg.solve(hessian, gradient)
+        full = np.append(step[:free], np.zeros(D)).reshape(CLASSES, D)
+        ratios = [
+            cone.slacks(full[None])[0][k, i] / cone.slacks(truth[None])[0][k, i]
+            for k in range(CLASSES)
+            for i in range(cone.n)
+            if k != cone.labels[i]
+        ]
+        ratios += [
+            ((full[c] - full[k]) @ p - step[free]) / ((truth[c] - truth[k]) @ p - t)
+            for p, c in zip(own[b], own_labels[b], strict=True)
+            for k in range(CLASSES)
+            if k != c
+        ]
+        length = min(1.0, 0.95 / max(-min(ratios), 1e-300))
+        np.testing.assert_allclose(final[b], truth + length * full, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_newton_finds_the_deepest_layer(seed):
+    """The direction with the largest own margin for its length: a quadratic program, by a general
+    solver, to one per cent.
+    """
+    cone, truth, own, _ = problem(seed, own=2, n_batch=1)
+    own_labels = (own[0] @ truth.T).argmax(1)[None]
+    seen = []
+
+    def inspect(index, layers):
+        seen.append(layers)
+        return np.zeros(len(index), dtype=bool)
+
+    finished, final = cone.push(truth[None], own, own_labels, inspect)
+    assert not finished.any() and len(seen) > 10 and (final == seen[-1]).all()
+    others = np.arange(CLASSES)[:, None] != cone.labels
+    assert all((cone.slacks(layers)[:, others] > 0).all() for layers in seen)
+
+    def own_slacks(w):
+        layer = w.reshape(CLASSES, D)
+        return np.array(
+            [
+                (layer[c] - layer[k]) @ p
+                for p, c in zip(own[0], own_labels[0], strict=True)
+                for k in range(CLASSES)
+                if k != c
+            ]
+        )
+
+    start = truth.ravel() / own_slacks(truth).min()
+    best = minimize(
+        lambda w: w @ w / 2,
+        start,
+        jac=lambda w: w,
+        method="SLSQP",
+        options={"ftol": 1e-14, "maxiter": 500},
+        constraints=[
+            {"type": "ineq", "fun": lambda w: own_slacks(w) - 1},
+            {"type": "ineq", "fun": lambda w: cone.slacks(w.reshape(1, CLASSES, D))[0][others]},
+        ],
+    )
+    assert best.success
+    shift = final[0] - final[0].mean(0)
+    assert own_slacks(shift).min() / np.linalg.norm(shift) == pytest.approx(
+        1 / np.linalg.norm(best.x), rel=1e-2
+    )
+
+
+def test_problems_leave_when_they_are_finished():
+    cone, truth, own, own_labels = problem()
+    asked = []
+
+    def inspect(index, layers):
+        asked.append(index.tolist())
+        return (index == 1) if len(asked) < 3 else index >= 0
+
+    finished, _ = cone.push(np.tile(truth, (3, 1, 1)), own, own_labels, inspect)
+    assert finished.tolist() == [True] * 3 and asked == [[0, 1, 2], [0, 2], [0, 2]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_classes": 1}, "^num_classes: expected an integer >= 2"),
+        ({"points": [["a"]]}, "^points: expected"),
+        (
+            {"points": np.ones(3)},
+            r"^points, labels: expected shapes \(n, d\) and \(n,\), got \(3,\) and \(3,\)$",
+        ),
+        (
+            {"labels": np.zeros(2, int)},
+            r"^points, labels: expected shapes \(n, d\) and \(n,\), got \(3, 2\) and \(2,\)$",
+        ),
+        ({"labels": np.array([0, 1, 2])}, "^labels: expected integers"),
+        ({"labels": np.array([0, -1, 1])}, "^labels: expected integers"),
+        (
+            {"points": np.full((3, 2), 2e150)},
+            r"^points: expected numbers whose squares are finite, got one of size 2e\+150$",
+        ),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        PolicyCone(
+            **{"points": np.ones((3, 2)), "labels": np.array([0, 1, 1]), "num_classes": 2} | change
+        )
