@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from flatness.activations import Activation
-from flatness.interpolators_new.column_generation import Neurons
+from flatness.networks.activations import Activation
+from flatness.interpolators.column_generation import Neurons
 
 KINK = 1e-9  # cosines below this put a sample on the kink
 TRIED = 6  # samples per direction whose capture is tried outright
@@ -37,6 +37,7 @@ def climb(
     for _ in range(steps):
         trial, hold = _moves(xi[moving], u[moving], held[moving], x, activation)
         ratio = _ratio(xi[moving, None], trial, hold, x, activation, count)
+        ratio[np.linalg.norm(trial, axis=-1) < 1e-100] = -np.inf
         best = ratio.argmax(1)
         rows = np.arange(len(moving))
         better = ratio[rows, best] > value[moving] * (1 + 1e-9)
@@ -108,3 +109,35 @@ def _face_inverse(M, held, x):
         if basis.shape[1]:
             H[b] = basis @ np.linalg.pinv(basis.T @ M[b] @ basis, hermitian=True) @ basis.T
     return H
+
+
+def face_neighbours(
+    start: Neurons, x: np.ndarray, activation: Activation, rng: np.random.Generator, each: int
+) -> Neurons:
+    """Near each direction, `each` projections of it onto faces: a random 1 to d - 1 of the steep
+    samples nearest to the kink are held on it, and the features change as little as possible.
+    """
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    side, _, steep = flat_side(activation)
+    d, found, weight = x.shape[1], [], []
+    for u, sign, a in zip(start.directions, start.signs, start.side, strict=True):
+        cosine = unit @ u / np.linalg.norm(u)
+        t = np.where(sign > 0, activation.plus, -activation.minus)
+        H = np.linalg.pinv((x * (t * t)[:, None]).T @ x, hermitian=True)
+        near = np.flatnonzero((sign == -side) & (t == steep))
+        near = near[np.argsort(np.abs(cosine[near]))][: 3 * d]
+        for _ in range(each if d > 1 else 0):
+            size = min(int(rng.integers(1, d)), len(near))
+            if size == 0:
+                continue
+            pool = near[: int(rng.integers(size, len(near) + 1))]
+            A = x[rng.choice(pool, size, replace=False)]
+            v = u - H @ A.T @ np.linalg.lstsq(A @ H @ A.T, A @ u, rcond=None)[0]
+            if np.linalg.norm(v) > 1e-6 * np.linalg.norm(u):
+                found.append(v)
+                weight.append(a)
+    v = np.array(found).reshape(-1, d)
+    z = v @ x.T / np.maximum(np.linalg.norm(v, axis=1), 1e-300)[:, None]
+    z = np.where(np.abs(z) <= KINK * np.linalg.norm(x, axis=1), 0.0, z)
+    signs = np.where(z == 0, side, np.sign(z)).astype(np.int8)
+    return Neurons(v, signs, np.array(weight, dtype=int))

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.optimize
 
-from flatness.activations import Activation
+from flatness.networks.activations import Activation
 
 CHUNK = 2000  # cells tightened at once
 SWEEPS = 30  # multipliers raised per cell before its least squares problem is solved outright

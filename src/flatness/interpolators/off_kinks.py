@@ -1,0 +1,112 @@
+"""From neurons on the faces of cells to an interpolating network without a sample on a kink.
+
+A direction on the boundary of its cell is moved into the cell by about 1e-9, which changes its
+features and its F* by as little; the second layer is then fitted anew, again as a linear programme,
+so that the network interpolates exactly and loses next to nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.optimize
+import torch
+
+from flatness.interpolators.column_generation import Master, Neurons, both_sides, scaled_columns
+from flatness.interpolators.polish import InterpolationError
+from flatness.networks.activations import Activation
+from flatness.networks.two_layer import TwoLayer
+
+MARGIN = 1e-9  # smallest |cosine| between a direction and a sample
+PRICE = 1e4  # of a unit of slack, in units of (2/n) |x_i|
+
+
+def off_kinks(neurons: Neurons, x: np.ndarray) -> Neurons:
+    """The directions moved into their open cells, to cosines of at least MARGIN; those for which
+    that fails are left out.
+    """
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    u = neurons.directions / np.linalg.norm(neurons.directions, axis=1, keepdims=True)
+    kept = []
+    for j in range(len(u)):
+        rows = neurons.signs[j][:, None] * unit
+        close = rows @ u[j] < 2 * MARGIN
+        if close.any():
+            inward = np.linalg.lstsq(rows[close], np.ones(close.sum()), rcond=None)[0]
+            if (rows[close] @ inward < 0.5).any():
+                inward = _inward(rows[close])
+            u[j] += 2 * MARGIN * inward - u[j] * min(0.0, (rows[close] @ u[j]).min())
+            u[j] += np.maximum(0, 2 * MARGIN - (rows @ u[j]).min()) * inward
+            u[j] /= np.linalg.norm(u[j])
+        kept.append((rows @ u[j] >= MARGIN).all())
+    kept = np.array(kept, dtype=bool)
+    return Neurons(u[kept], neurons.signs[kept], neurons.side[kept])
+
+
+def _inward(rows: np.ndarray) -> np.ndarray:
+    """A direction w with rows @ w >= 1, of smallest maximum norm; 0 if there is none."""
+    k, d = rows.shape
+    answer = scipy.optimize.linprog(
+        np.r_[np.zeros(d), 1.0],
+        A_ub=np.block(
+            [
+                [-rows, np.zeros((k, 1))],
+                [np.eye(d), -np.ones((d, 1))],
+                [-np.eye(d), -np.ones((d, 1))],
+            ]
+        ),
+        b_ub=np.r_[-np.ones(k), np.zeros(2 * d)],
+        bounds=[(None, None)] * (d + 1),
+        method="highs",
+    )
+    return answer.x[:d] if answer.status == 0 else np.zeros(d)
+
+
+def network_off_kinks(
+    neurons: Neurons,
+    x: np.ndarray,
+    y: np.ndarray,
+    activation: Activation,
+    count: int,
+    rng: np.random.Generator,
+) -> TwoLayer:
+    """The flattest interpolator over the directions moved off the kinks, balanced.
+
+    Random directions join where the moved ones no longer span the labels.  InterpolationError if
+    even these do not.
+    """
+    pool = off_kinks(neurons, x)
+    slack_price = PRICE * 2 / count * np.linalg.norm(x, axis=1) * activation.smallest_slope
+    for more in (0, 2, 8, 32):
+        if more:
+            fresh = off_kinks(both_sides(rng.normal(size=(more * len(y), x.shape[1])), x), x)
+            pool = pool + fresh[_features(fresh, x, activation).any(1)]
+        master = Master(y, slack_price)
+        master.add(scaled_columns(pool, x, activation, count))
+        _, weights, _, slack = master.solve()
+        used = np.flatnonzero(weights > 0)
+        phi = _features(pool[used], x, activation)
+        g = np.abs(scaled_columns(pool[used], x, activation, count)).max(1)
+        a = pool.side[used] * weights[used] * g / np.abs(phi).max(1) if len(used) else np.zeros(0)
+        for _ in range(3):
+            a = a + np.linalg.lstsq(phi.T, y - a @ phi, rcond=None)[0]
+        if np.sqrt(np.mean((a @ phi - y) ** 2)) <= 1e-11:
+            return _balanced(a, pool.directions[used], x, activation)
+    raise InterpolationError(
+        f"y: the neurons found leave {np.abs(a @ phi - y).max():.1e} of the labels, slack {slack:.1e}"
+    )
+
+
+def _features(neurons: Neurons, x: np.ndarray, activation: Activation) -> np.ndarray:
+    z = neurons.directions @ x.T
+    return np.where(z > 0, activation.plus, -activation.minus) * z
+
+
+def _balanced(a, u, x, activation):
+    """The network with A_j = B_j in every neuron."""
+    z = u @ x.T
+    t = np.where(z > 0, activation.plus, -activation.minus)
+    A = ((t * z) ** 2).sum(1)
+    B = a**2 * ((t * t) @ (x * x).sum(1))
+    scale = np.where(B > 0, B / np.where(A > 0, A, 1), 1.0) ** 0.25
+    as_tensor = torch.from_numpy
+    return TwoLayer(as_tensor(a / scale), as_tensor(u * scale[:, None]), activation)
