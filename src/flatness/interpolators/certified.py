@@ -122,9 +122,9 @@ def certified_flattest(
         int(torch.randint(2**62, (1,), generator=generator)) if generator is not None else 0
     )
     _check_span(problem, rng)
-    first = _directions(start, basis, live, problem, rng)
-    n, d = problem.x.shape
-    if cell_count(n, d) <= most_cells:
+    listed = cell_count(*problem.x.shape) <= most_cells
+    first = _directions(start, basis, problem, listed, rng)
+    if listed:
         neurons, xi, supremum = _by_cells(problem, first, tolerance, seconds)
         bounded_by = "cells"
     else:
@@ -196,9 +196,9 @@ def _check_span(problem: _Problem, rng: np.random.Generator) -> None:
     )
 
 
-def _directions(start, basis, live, problem, rng) -> Neurons:
+def _directions(start, basis, problem, few, rng) -> Neurons:
     n, d = problem.x.shape
-    u = rng.normal(size=(2 * n, d))
+    u = rng.normal(size=(2 * n if few else d, d))
     if start is not None and start.width:
         w = start.W[start.a != 0].numpy() @ basis
         u = np.concatenate([w[np.linalg.norm(w, axis=1) > 0], u])

@@ -140,7 +140,7 @@ class CellDuals:
                 k, side = divmod(place, 2)
                 value, u, self.push[k, side] = self.cell(k, sided[k, side])
                 bound[place] = value * self.scale[k]
-                if bound[place] > level:
+                if bound[place] > level and self._reaches(k, u, sided[k, side], level):
                     found.append((u, k, 1 - 2 * side))
                 if len(found) >= wanted:
                     break
@@ -150,6 +150,13 @@ class CellDuals:
         u, k, side = zip(*found, strict=True) if found else ((), (), ())
         index = np.array(k, dtype=int)
         return Violations(np.array(u).reshape(-1, self.x.shape[1]), self.signs[index], np.array(side), largest)
+
+    def _reaches(self, k: int, u: np.ndarray, c: np.ndarray, level: float) -> bool:
+        """Whether u lies in the closed cell k and its ratio exceeds `level`, up to rounding."""
+        z = self.signs[k] * (self.x @ u)
+        size = np.linalg.norm(self.t[k] * z)
+        in_cell = z.min() >= -1e-8 * np.linalg.norm(u) * np.sqrt(self.squared.max())
+        return bool(in_cell and self.scale[k] * (c @ u) > level * size * (1 - 1e-9) and size > 0)
 
     def tighten(self, places: np.ndarray, sided: np.ndarray, bound: np.ndarray, level: float) -> None:
         """Raise one multiplier at a time, the one whose constraint is violated most, in many cells at once.
@@ -206,9 +213,13 @@ def _norm(root: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 def _within(multipliers: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """Multipliers >= 0 with multipliers @ null = 0 near the given ones; 0 if the correction fails."""
-    on = multipliers > 0
-    corrected = multipliers.copy()
-    corrected[on] -= np.linalg.pinv(null[on].T) @ (multipliers @ null)
-    off = np.abs(corrected @ null).max(initial=0) > 1e-11 * (np.abs(corrected) @ np.abs(null)).max(initial=0)
-    return np.zeros_like(multipliers) if off or (corrected < 0).any() else corrected
+    """Multipliers >= 0 with multipliers @ null = 0 near the given ones; 0 if none is found."""
+    m = multipliers.copy()
+    for _ in range(5):
+        on = m > 0
+        m[on] -= np.linalg.pinv(null[on].T) @ (m @ null)
+        if (m >= 0).all():
+            off = np.abs(m @ null).max(initial=0)
+            return m if off <= 1e-12 * np.abs(null).max() * m.max() else np.zeros_like(m)
+        m = np.maximum(m, 0)
+    return np.zeros_like(m)

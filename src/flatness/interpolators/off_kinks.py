@@ -29,13 +29,15 @@ def off_kinks(neurons: Neurons, x: np.ndarray) -> Neurons:
     kept = []
     for j in range(len(u)):
         rows = neurons.signs[j][:, None] * unit
-        close = rows @ u[j] < 2 * MARGIN
-        if close.any():
+        for near in (10 * MARGIN, 1e-6, 1e-4):  # which samples to hold off, if the nearest do not do
+            cosine = rows @ u[j]
+            if (cosine >= MARGIN).all():
+                break
+            close = cosine < near
             inward = np.linalg.lstsq(rows[close], np.ones(close.sum()), rcond=None)[0]
             if (rows[close] @ inward < 0.5).any():
                 inward = _inward(rows[close])
-            u[j] += 2 * MARGIN * inward - u[j] * min(0.0, (rows[close] @ u[j]).min())
-            u[j] += np.maximum(0, 2 * MARGIN - (rows @ u[j]).min()) * inward
+            u[j] += 2 * (2 * MARGIN - cosine.min()) * inward
             u[j] /= np.linalg.norm(u[j])
         kept.append((rows @ u[j] >= MARGIN).all())
     kept = np.array(kept, dtype=bool)
@@ -79,11 +81,14 @@ def network_off_kinks(
     for more in (0, 2, 8, 32):
         if more:
             fresh = off_kinks(both_sides(rng.normal(size=(more * len(y), x.shape[1])), x), x)
-            pool = pool + fresh[_features(fresh, x, activation).any(1)]
+            fresh = fresh[_features(fresh, x, activation).any(1)]
+            pool, fresh_count = pool + fresh, len(fresh.side)
         master = Master(y, slack_price)
         master.add(scaled_columns(pool, x, activation, count))
         _, weights, _, slack = master.solve()
         used = np.flatnonzero(weights > 0)
+        if more:  # what the programme's tolerance leaves over goes to all fresh ones
+            used = np.union1d(used, np.arange(len(weights) - fresh_count, len(weights)))
         phi = _features(pool[used], x, activation)
         g = np.abs(scaled_columns(pool[used], x, activation, count)).max(1)
         a = pool.side[used] * weights[used] * g / np.abs(phi).max(1) if len(used) else np.zeros(0)
