@@ -9,6 +9,7 @@ resumes), and a function from a cell to rows, one per data set (and interpolator
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -121,7 +122,7 @@ def generator(*key) -> torch.Generator:
     """A generator that depends on the key only: the same cell gives the same numbers in any order
     of cells.
     """
-    seed = int.from_bytes(repr(key).encode()[-6:], "big") ^ sum(repr(key).encode()) * 7919
+    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1
     return torch.Generator().manual_seed(seed)
 
 

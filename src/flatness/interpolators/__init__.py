@@ -3,10 +3,19 @@
 * `adversarial`: the adversary: the flattest interpolator we can find among those with a large
   population loss.
 * `bounds`: A lower bound on the flatness of every interpolator, and the certificate it gives.
+* `cells`: the activation cells of a sample: the sign patterns of the directions off the kinks.
+* `certified`: the flattest interpolator for p = 1 between two bounds: a network, and a dual that
+  certifies it.
+* `climb`: ascent of the dual ratio over directions, where the activation cells are too many to list.
+* `column_generation`: the flattest interpolator over a growing set of neurons: a linear programme.
 * `constructions`: interpolators of seven kinds, good and bad; the flattest and the adversary have
   modules of their own.
+* `dual`: the dual of the flattest interpolator for p = 1, and the certified supremum that makes a
+  bound of it.
 * `harmonics`: spherical harmonics seen through their dimensions and energies: what features
   chosen before the target cannot learn.
+* `off_kinks`: from neurons on the faces of cells to an interpolating network without a sample on a
+  kink.
 * `penalised`: interpolation at a price: half-MSE + lambda * (a flatness penalty), with exact
   hand-written gradients.
 * `polish`: from nearly interpolating to interpolating: Gauss-Newton steps of minimum norm.
@@ -19,6 +28,8 @@
 
 from flatness.interpolators.adversarial import Adversary, adversary, pull_to_opposite
 from flatness.interpolators.bounds import Certificate, certificate, flatness_lower_bound
+from flatness.interpolators.cells import cell_count
+from flatness.interpolators.certified import CertifiedFlattest, certified_flattest
 from flatness.interpolators.constructions import (
     gradient_descent,
     memoriser,
@@ -27,6 +38,7 @@ from flatness.interpolators.constructions import (
     random_features,
     teacher,
 )
+from flatness.interpolators.dual import CellDuals, dual_ratio, simple_supremum
 from flatness.interpolators.harmonics import (
     harmonic_dimension,
     harmonic_energies,
@@ -71,7 +83,9 @@ from flatness.interpolators.small_ball_bounds import (
 
 __all__ = [
     "Adversary",
+    "CellDuals",
     "Certificate",
+    "CertifiedFlattest",
     "Flattest",
     "InterpolationError",
     "Schedule",
@@ -79,12 +93,15 @@ __all__ = [
     "adversary",
     "anneal",
     "best_of",
+    "cell_count",
     "certificate",
+    "certified_flattest",
     "check_counting",
     "comparison_probability",
     "consolidate",
     "cover_number",
     "default_width",
+    "dual_ratio",
     "energy_lower_bound",
     "flatness_lower_bound",
     "flattest",
@@ -109,6 +126,7 @@ __all__ = [
     "require_interpolation",
     "revive",
     "silent_direction",
+    "simple_supremum",
     "slope_lower_bound",
     "smallest_activity",
     "smallest_energy",

@@ -53,7 +53,9 @@ def cells(x: np.ndarray, tolerance: float = 1e-10) -> np.ndarray:
     subsets = np.array(list(itertools.combinations(range(n), d - 1)))
     pieces = max(1, len(subsets) * n * 2**d // WORK)
     return _unique(
-        np.concatenate([_around_rays(x, part, tolerance) for part in np.array_split(subsets, pieces)])
+        np.concatenate(
+            [_around_rays(x, part, tolerance) for part in np.array_split(subsets, pieces)]
+        )
     )
 
 
@@ -81,7 +83,9 @@ def _both_signs(signs: np.ndarray, subsets: np.ndarray) -> np.ndarray:
     """Each pattern with all 2^(d-1) choices of sign on its subset."""
     choices = np.array(list(itertools.product((-1, 1), repeat=subsets.shape[1])), dtype=np.int8)
     block = np.repeat(signs[:, None, :], len(choices), 1)
-    np.put_along_axis(block, np.broadcast_to(subsets[:, None, :], (len(signs), *choices.shape)), choices[None], 2)
+    np.put_along_axis(
+        block, np.broadcast_to(subsets[:, None, :], (len(signs), *choices.shape)), choices[None], 2
+    )
     return block.reshape(-1, signs.shape[1])
 
 

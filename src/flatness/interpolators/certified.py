@@ -33,7 +33,7 @@ from flatness.interpolators.dual import CellDuals, simple_supremum
 from flatness.interpolators.off_kinks import network_off_kinks
 from flatness.interpolators.polish import InterpolationError
 from flatness.networks.activations import Activation
-from flatness.networks.two_layer import TwoLayer
+from flatness.networks.two_layer import TwoLayer, at_kink
 from flatness.symmetry.orbits import orbit_minimum
 
 PRICE = 30.0  # of a unit of slack, in units of (2/n) |x_i|, the cost of a neuron of its own
@@ -83,7 +83,6 @@ class _Problem:
     tolerance=above(0),
     most_cells=at_least(0),
     seconds=above(0),
-    rounds=at_least(0),
 )
 def certified_flattest(
     x: torch.Tensor,
@@ -93,13 +92,13 @@ def certified_flattest(
     tolerance: float = 1e-6,
     most_cells: int = 20_000,
     seconds: float = 600.0,
-    rounds: int = 16,
+    rounds: int | None = None,
     generator: torch.Generator | None = None,
 ) -> CertifiedFlattest:
     """The flattest interpolator of one data set x (n, d), y (n,), float64, and its certificate.
 
     Cells are listed when there are at most `most_cells` of them (d = 5, n = 40 has 184,342), for
-    at most `seconds`; beyond, `rounds` rounds of neurons on faces.  `start`, networks of which any
+    at most `seconds`; beyond, `rounds` rounds (8, or 4 beyond 200 samples) of neurons on faces.  `start`, networks of which any
     that interpolates is never beaten in F* by the answer, supplies directions.
 
     Raises
@@ -128,6 +127,7 @@ def certified_flattest(
         neurons, xi, supremum = _by_cells(problem, first, tolerance, seconds)
         bounded_by = "cells"
     else:
+        rounds = rounds if rounds is not None else 4 if len(x) > 200 else 8
         neurons, xi = _by_faces(problem, first, rounds, rng)
         supremum, bounded_by = simple_supremum(xi, problem.x, activation, len(x)), "Cauchy-Schwarz"
     xi, supremum, bounded_by = _best_dual(problem, xi, supremum, bounded_by)
@@ -198,7 +198,7 @@ def _check_span(problem: _Problem, rng: np.random.Generator) -> None:
 
 def _directions(start, basis, problem, few, rng) -> Neurons:
     n, d = problem.x.shape
-    u = rng.normal(size=(2 * n if few else d, d))
+    u = rng.normal(size=(2 * n if few else n, d))
     if start is not None and start.width:
         w = start.W[start.a != 0].numpy() @ basis
         u = np.concatenate([w[np.linalg.norm(w, axis=1) > 0], u])
@@ -248,11 +248,10 @@ def _by_cells(problem, neurons, tolerance, seconds):
 def _by_faces(problem, neurons, rounds, rng):
     """Rounds of columns on faces near the neurons in use and by ascent: (neurons, xi)."""
     x, n = problem.x, len(problem.y)
-    columns = lambda some: scaled_columns(some, x, problem.activation, problem.count)  # noqa: E731
-    price = PRICE
+    price = 100 * PRICE
     master = _master(problem, neurons, price)
     value, weights, xi, slack = master.solve()
-    for _ in range(rounds):
+    for done in range(rounds):
         used = np.flatnonzero(weights > 1e-9)
         used = used[np.argsort(-weights[used])][:30]
         start = neurons[used] + face_neighbours(neurons[used[:5]], x, problem.activation, rng, 6)
@@ -262,13 +261,13 @@ def _by_faces(problem, neurons, rounds, rng):
             near, x, problem.activation, rng, 160 // max(1, len(near.side))
         )
         more = more[_alive(more, problem)]
-        if slack > 1e-9 and len(more.side) == 0:
-            price *= 30
-        if len(neurons.side) > 8 * n + 1000:
+        dearer = slack > 1e-9 and done % 3 == 2
+        if dearer or len(neurons.side) > 8 * n + 1000:
+            price *= 10 if dearer else 1
             keep = (weights > 0) | (master.columns @ xi > 0.95)
             neurons = neurons[keep]
             master = _master(problem, neurons, price)
-        master.add(columns(more))
+        master.add(scaled_columns(more, x, problem.activation, problem.count))
         neurons = neurons + more
         value, weights, xi, slack = master.solve()
     return _worth(neurons, weights, master.columns @ xi), xi
@@ -297,7 +296,7 @@ def _best_dual(problem, xi, supremum, bounded_by):
 
 
 def _in_full(net: TwoLayer, basis: np.ndarray, size: float, x: torch.Tensor) -> TwoLayer:
-    W = (net.W[0].numpy() @ basis.T)
+    W = net.W[0].numpy() @ basis.T
     return TwoLayer(net.a[0] * size, torch.from_numpy(W).to(x), net.activation)
 
 
@@ -307,6 +306,6 @@ def _flatter_of(net, start, x, y):
     for i in range(start.count if start is not None else 0):
         flatness = orbit_minimum(start[i], x).item()
         fits = 0.5 * (start[i](x)[0] - y).square().mean() <= 1e-18
-        if fits and flatness < best[1]:
+        if fits and flatness < best[1] and not at_kink(start[i], x).item():
             best = (start[i], flatness)
     return best

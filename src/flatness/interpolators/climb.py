@@ -26,7 +26,12 @@ def flat_side(activation: Activation) -> tuple[int, float, float]:
 
 
 def climb(
-    xi: np.ndarray, start: Neurons, x: np.ndarray, activation: Activation, count: int, steps: int = 30
+    xi: np.ndarray,
+    start: Neurons,
+    x: np.ndarray,
+    activation: Activation,
+    count: int,
+    steps: int = 30,
 ) -> tuple[Neurons, np.ndarray]:
     """Directions reached from `start` by moves that raise side * <xi, phi(u)> / g(u), and that ratio (K,)."""
     u = start.directions / np.linalg.norm(start.directions, axis=1, keepdims=True)
@@ -44,7 +49,11 @@ def climb(
         if not better.any():
             break
         rows, best, moving = rows[better], best[better], moving[better]
-        u[moving], held[moving], value[moving] = trial[rows, best], hold[rows, best], ratio[rows, best]
+        u[moving], held[moving], value[moving] = (
+            trial[rows, best],
+            hold[rows, best],
+            ratio[rows, best],
+        )
         u[moving] /= np.linalg.norm(u[moving], axis=1, keepdims=True)
     z = np.where(held, 0.0, u @ x.T)
     side = flat_side(activation)[0]
@@ -81,7 +90,11 @@ def _moves(xi, u, held, x, activation):
     flat, steep = flat_side(activation)[1:]
     squared = (x * x).sum(1)
     energy = (t * t) @ squared
-    usable = (t * t > flat * flat) & ~held & (size > 1e-12 * squared / np.maximum(energy, 1e-300)[:, None])
+    usable = (
+        (t * t > flat * flat)
+        & ~held
+        & (size > 1e-12 * squared / np.maximum(energy, 1e-300)[:, None])
+    )
     lost = np.where(usable, v_x**2 / np.where(usable, size, 1.0), np.inf)
     gain = squared * (steep**2 - flat**2)
     left = np.maximum(energy[:, None] - gain, 1e-12 * energy[:, None])

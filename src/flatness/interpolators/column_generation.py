@@ -99,9 +99,9 @@ class Master:
         )
 
 
-def scaled_columns(neurons: Neurons, x: np.ndarray, activation: Activation, count: int) -> np.ndarray:
+def scaled_columns(
+    neurons: Neurons, x: np.ndarray, activation: Activation, count: int
+) -> np.ndarray:
     """phi(u_j) / g(u_j) with the sign of a_j, (K, n)."""
     phi, g = neuron_features(neurons.directions, neurons.signs, x, activation, count)
     return neurons.side[:, None] * phi / g[:, None]
-
-

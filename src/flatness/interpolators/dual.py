@@ -60,9 +60,7 @@ def neuron_features(
     return phi, 2 / count * np.sqrt(energy) * np.linalg.norm(phi, axis=1)
 
 
-def dual_ratio(
-    xi: np.ndarray, u: np.ndarray, x: np.ndarray, activation: Activation
-) -> np.ndarray:
+def dual_ratio(xi: np.ndarray, u: np.ndarray, x: np.ndarray, activation: Activation) -> np.ndarray:
     """|sum_i xi_i s(<u, x_i>)| / g(u) for directions u (K, d) off the kinks, (K,); 0 where g(u) = 0."""
     phi, g = neuron_features(u, np.where(u @ x.T > 0, 1, -1), x, activation, len(x))
     return np.abs(phi @ xi) / np.where(g > 0, g, np.inf)
@@ -115,8 +113,12 @@ class CellDuals:
         kept = w > RANK * w[:, -1:]
         self.full = kept.all(1)
         # root[k] maps c to |c|_{M^-1}: diag(w)^-1/2 V^T on the range of M, 0 on its null space
-        self.root = np.where(kept, np.where(kept, w, 1.0) ** -0.5, 0.0)[:, :, None] * np.swapaxes(V, 1, 2)
-        self.push = np.zeros((len(self.signs), 2, d))  # G^T lambda of the last multipliers, per side
+        self.root = np.where(kept, np.where(kept, w, 1.0) ** -0.5, 0.0)[:, :, None] * np.swapaxes(
+            V, 1, 2
+        )
+        self.push = np.zeros(
+            (len(self.signs), 2, d)
+        )  # G^T lambda of the last multipliers, per side
 
     def supremum(self, xi: np.ndarray, level: float, wanted: int) -> Violations:
         """Directions where the ratio exceeds `level`, and an upper bound on R(xi).
@@ -149,7 +151,9 @@ class CellDuals:
         largest = max(largest, bound[order].max(initial=0.0))
         u, k, side = zip(*found, strict=True) if found else ((), (), ())
         index = np.array(k, dtype=int)
-        return Violations(np.array(u).reshape(-1, self.x.shape[1]), self.signs[index], np.array(side), largest)
+        return Violations(
+            np.array(u).reshape(-1, self.x.shape[1]), self.signs[index], np.array(side), largest
+        )
 
     def _reaches(self, k: int, u: np.ndarray, c: np.ndarray, level: float) -> bool:
         """Whether u lies in the closed cell k and its ratio exceeds `level`, up to rounding."""
@@ -158,7 +162,9 @@ class CellDuals:
         in_cell = z.min() >= -1e-8 * np.linalg.norm(u) * np.sqrt(self.squared.max())
         return bool(in_cell and self.scale[k] * (c @ u) > level * size * (1 - 1e-9) and size > 0)
 
-    def tighten(self, places: np.ndarray, sided: np.ndarray, bound: np.ndarray, level: float) -> None:
+    def tighten(
+        self, places: np.ndarray, sided: np.ndarray, bound: np.ndarray, level: float
+    ) -> None:
         """Raise one multiplier at a time, the one whose constraint is violated most, in many cells at once.
 
         Hildreth's method on the least squares problem of `cell`, without decreases; stops where a bound falls
@@ -192,7 +198,9 @@ class CellDuals:
         """
         G = self.signs[k][:, None] * self.x
         root, null = self.root[k], None
-        if not self.full[k]:  # c + G^T lambda must lie in the range of M: a large weight on the rest
+        if not self.full[
+            k
+        ]:  # c + G^T lambda must lie in the range of M: a large weight on the rest
             w, V = np.linalg.eigh(self.M[k])
             null = V[:, w <= RANK * w[-1]]
             root = root + 0.0

@@ -29,7 +29,11 @@ def off_kinks(neurons: Neurons, x: np.ndarray) -> Neurons:
     kept = []
     for j in range(len(u)):
         rows = neurons.signs[j][:, None] * unit
-        for near in (10 * MARGIN, 1e-6, 1e-4):  # which samples to hold off, if the nearest do not do
+        for near in (
+            10 * MARGIN,
+            1e-6,
+            1e-4,
+        ):  # which samples to hold off, if the nearest do not do
             cosine = rows @ u[j]
             if (cosine >= MARGIN).all():
                 break
