@@ -300,8 +300,11 @@ def flattest_cell(
 
     def search(one: DataSet) -> TwoLayer:
         rng = generator(panel, target, law, noise, d, ratio, one.seeds)
-        return flattest(one.x, one.y, act, rng, schedules=schedules).net
+        found = flattest(one.x, one.y, act, rng, schedules=schedules)
+        bounds.update(zip(one.seeds, zip(found.lower.tolist(), found.certified, strict=True)))
+        return found.net
 
+    bounds: dict[int, tuple[float, bool]] = {}
     nets = attempt(search, data)
     rng, rows = generator("population", panel, law, noise, d, ratio), []
     for i, net in enumerate(nets):
@@ -316,7 +319,10 @@ def flattest_cell(
             "n": n,
             "seed": config.seeds[i],
         }
-        rows.append(row | measures(net, data[i : i + 1], max(100, n // 2), rng))
+        row |= measures(net, data[i : i + 1], max(100, n // 2), rng)
+        lower, certified = bounds.get(config.seeds[i], (float("nan"), False))
+        gap = 1 - lower / row["flatness"]
+        rows.append(row | {"lower_bound": lower, "gap": gap, "certified": certified})
     return rows
 
 

@@ -27,13 +27,13 @@ def with_best(table: pd.DataFrame) -> pd.DataFrame:
 
 def mean_interval(values) -> tuple[float, float, float]:
     """`flatness.statistics.scaling.t_interval`, with NaN ends where there are fewer than two
-    values.
+    values; all NaN where a value is not finite (a relative loss with pure noise as labels).
     """
-    return (
-        t_interval(values)
-        if len(values) > 1
-        else (float(np.mean(values)), float("nan"), float("nan"))
-    )
+    if not np.isfinite(values).all():
+        return float("nan"), float("nan"), float("nan")
+    if len(values) > 1:
+        return t_interval(values)
+    return float(np.mean(values)), float("nan"), float("nan")
 
 
 def interpolators_summary(table: pd.DataFrame) -> dict:
@@ -80,6 +80,8 @@ def flattest_summary(table: pd.DataFrame) -> dict:
             "relative": mean_interval(part["relative"]),
             "exact": float((part["loss"] < 1e-10).mean()),
         }
+        if "gap" in part:
+            rows[", ".join(map(str, key))]["largest_gap"] = float(part["gap"].max())
     for key, part in table.groupby(["panel", "law", "noise", "d"]):
         if part["ratio"].nunique() > 2:
             columns = ["flatness", "variation"] + (["loss"] if (part["loss"] > 1e-10).all() else [])

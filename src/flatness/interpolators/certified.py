@@ -228,10 +228,10 @@ def _by_cells(problem, neurons, tolerance, seconds):
     lower, inner, bound = 0.0, np.zeros_like(y), 1.0
     while time.perf_counter() - begin < seconds:
         trial = (inner / bound + xi) / 2 if lower > 0 else xi
-        new = duals.supremum(trial, 1 + tolerance / 4, wanted=5 * len(y))
+        new = duals.supremum(trial, 1 + tolerance / 10, wanted=5 * len(y))
         if trial @ y > lower * new.bound:
             lower, inner, bound = trial @ y / new.bound, trial, new.bound
-        if value - lower <= tolerance / 2 * value:
+        if value - lower <= tolerance / 4 * value:
             if slack <= 1e-9 or price > 1e6 * PRICE:
                 break
             price *= 30  # the box on the dual is tight: the labels need dearer neurons

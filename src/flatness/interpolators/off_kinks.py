@@ -16,7 +16,7 @@ from flatness.interpolators.polish import InterpolationError
 from flatness.networks.activations import Activation
 from flatness.networks.two_layer import TwoLayer
 
-MARGIN = 1e-9  # smallest |cosine| between a direction and a sample
+MARGIN = 2e-10  # smallest |cosine| between a direction and a sample
 PRICE = 1e4  # of a unit of slack, in units of (2/n) |x_i|
 
 
