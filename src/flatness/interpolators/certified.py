@@ -37,6 +37,7 @@ from flatness.networks.two_layer import TwoLayer, at_kink
 from flatness.symmetry.orbits import orbit_minimum
 
 PRICE = 30.0  # of a unit of slack, in units of (2/n) |x_i|, the cost of a neuron of its own
+IDLE = 40  # pricings without a new neuron or a better bound before the search gives up
 SPAN = 1e-9  # labels further than this (relative) from the span of all features are out of reach
 
 
@@ -225,10 +226,11 @@ def _by_cells(problem, neurons, tolerance, seconds):
     price = PRICE
     master = _master(problem, neurons, price)
     value, weights, xi, slack = master.solve()
-    lower, inner, bound = 0.0, np.zeros_like(y), 1.0
-    while time.perf_counter() - begin < seconds:
+    lower, inner, bound, idle = 0.0, np.zeros_like(y), 1.0, 0
+    while idle < IDLE and time.perf_counter() - begin < seconds:
         trial = (inner / bound + xi) / 2 if lower > 0 else xi
         new = duals.supremum(trial, 1 + tolerance / 10, wanted=5 * len(y))
+        idle = 0 if len(new.side) or trial @ y > lower * new.bound * (1 + 1e-9) else idle + 1
         if trial @ y > lower * new.bound:
             lower, inner, bound = trial @ y / new.bound, trial, new.bound
         if value - lower <= tolerance / 4 * value:
