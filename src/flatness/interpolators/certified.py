@@ -299,7 +299,7 @@ def _best_dual(problem, xi, supremum, bounded_by):
 
 def _in_full(net: TwoLayer, basis: np.ndarray, size: float, x: torch.Tensor) -> TwoLayer:
     W = net.W[0].numpy() @ basis.T
-    return TwoLayer(net.a[0] * size, torch.from_numpy(W).to(x), net.activation)
+    return TwoLayer(net.a[0] * size**0.5, torch.from_numpy(W).to(x) * size**0.5, net.activation)
 
 
 def _flatter_of(net, start, x, y):
