@@ -1,8 +1,8 @@
 """Part I where the minimum is certified: interpolators in few dimensions against F*_min itself.
 
-At d = 20 the smallest F* is only found.  In two and three dimensions the activation cells can be
-listed, F*_min is known to 1e-6, and how much flatter than the bad interpolators the flattest is, and
-how well it generalises, can be said without that reservation.  Targets are networks of ReLU
+At d = 20 the smallest F* is only found.  In three dimensions the activation cells can be listed,
+F*_min is known to 1e-6, and how much flatter than others the flattest is, and how well it
+generalises, can be said without that reservation.  Targets are networks of ReLU
 neurons, labels have no noise, inputs are Gaussian, students are ReLU networks.
 """
 
@@ -122,8 +122,8 @@ def compute(
 
 
 def smallest_bad(table: pd.DataFrame, badness: float) -> pd.DataFrame:
-    """Per target, n/d and seed the smallest F* / F*_min of an interpolator, of any kind recorded, that
-    loses at least ``badness`` of the variance of the target.
+    """Per target, n/d and seed the smallest F* / F*_min of a recorded interpolator that loses at
+    least ``badness`` of the variance of the target.
     """
     bad = table[table["relative"] >= badness]
     return bad.groupby(["target", "ratio", "seed"], as_index=False)["over_minimum"].min()

@@ -99,8 +99,9 @@ def certified_flattest(
     """The flattest interpolator of one data set x (n, d), y (n,), float64, and its certificate.
 
     Cells are listed when there are at most `most_cells` of them (d = 5, n = 40 has 184,342), for
-    at most `seconds`; beyond, `rounds` rounds (8, or 4 beyond 200 samples) of neurons on faces.  `start`, networks of which any
-    that interpolates is never beaten in F* by the answer, supplies directions.
+    at most `seconds`; beyond, `rounds` rounds (8, or 4 beyond 200 samples) of neurons on faces.
+    `start`, networks of which any that interpolates is never beaten in F* by the answer, supplies
+    directions.
 
     Raises
     ------
@@ -200,7 +201,7 @@ def _check_span(problem: _Problem, rng: np.random.Generator) -> None:
 def _directions(start, basis, problem, few, rng) -> Neurons:
     n, d = problem.x.shape
     given = start is not None and start.width > 0
-    u = rng.normal(size=(2 * n if few else 0 if given else n, d))
+    u = rng.normal(size=(2 * n if few else max(0, n - start.width) if given else n, d))
     if given:
         w = start.W[start.a != 0].numpy() @ basis
         u = np.concatenate([w[np.linalg.norm(w, axis=1) > 0], u])
