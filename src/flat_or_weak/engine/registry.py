@@ -17,6 +17,7 @@ from flat_or_weak.studies import (
     noise_draws,
     pair_proxy,
     part1,
+    part1_certified,
     probe_sets,
     region_selection,
     right_answers,
@@ -94,6 +95,14 @@ EXPERIMENTS: dict[str, Experiment] = {
             for panel in part1.FlattestConfig.panels[:3]
         ),
         steps=300,
+    ),
+    "part1_certified": Experiment(
+        "interpolators in three dimensions against the certified minimum of the flatness (a6, a7)",
+        part1_certified,
+        {
+            "quick": part1_certified.CertifiedConfig(seeds=(0, 1), ratios=(2, 4)),
+            "paper": part1_certified.CertifiedConfig(),
+        },
     ),
     "noise_divergence": Experiment(
         "PAC-Bayes: the noise that trained weights bear, and its divergence from the start (b3)",
