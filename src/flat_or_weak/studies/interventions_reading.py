@@ -1,0 +1,126 @@
+"""What the recorded interventions say: effects on accuracy, shifts of every ruler, and the plan's
+readings.
+
+A comparison pairs networks by split and seed, takes the mean within each split, and Student's
+interval over the splits. Source: our chapter c6_interventions; the rule is
+`flat_or_weak.studies.interventions_plan`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from flat_or_weak.records import RecordError, find, load_record
+from flat_or_weak.studies import interventions_plan as plan
+from flat_or_weak.studies.interventions import ARMS
+from flat_or_weak.studies.interventions_training import Arm
+from flatness.statistics.comparisons import Estimate, Measured, measured_mean
+
+RECORDS = tuple(f"interventions{part}" for part in ("", "_4", "_8", "_12", "_16"))
+LOGGED = ("trace", "orbit_trace", "noise_divergence")
+RULERS = tuple(plan.BETTER)
+BY_NAME = {arm.name: arm for arm in ARMS}
+
+
+def recorded() -> pd.DataFrame:
+    """All recorded blocks of seeds, one after the other. Raises RecordError if there is none, or if
+    one was made under another plan than the one here.
+    """
+    names = [name for name in RECORDS if find(name)]
+    records = [load_record(name) for name in names or RECORDS[:1]]
+    for record in records:
+        if record.config["plan"] != plan.fingerprint():
+            raise RecordError(f"{record.name}: recorded under another plan than the one here")
+    return pd.concat([record.table for record in records], ignore_index=True)
+
+
+def control_of(arm: Arm) -> str:
+    """The arm that an arm's accuracy is compared with: the sham, or "base" without a push."""
+    return "base" if not arm.penalty or arm.penalty == "sham" else "sham"
+
+
+def values(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A column of one data set by (split, seed) and arm, NaN where the network is unfitted;
+    accuracy in points, what varies by factors as a logarithm.
+    """
+    found = table[column].where(table["fitted"].astype(bool))
+    found = np.log(found) if column in LOGGED else found
+    found = 100 * found if column == "test_accuracy" else found
+    return table.assign(value=found).pivot(index=["split", "seed"], columns="arm", values="value")
+
+
+def difference(table: pd.DataFrame, column: str, arm: str, control: str) -> pd.Series:
+    """Arm minus control by (split, seed), where both are there."""
+    wide = values(table, column)
+    return (wide[arm] - wide[control]).dropna()
+
+
+def over_splits(differences: pd.Series) -> Measured:
+    """The mean over splits of their means, with Student's error over splits."""
+    return measured_mean(differences.groupby("split").mean().tolist())
+
+
+def spread(table: pd.DataFrame, column: str) -> float:
+    """Standard deviation of the base arm within splits."""
+    return float(np.sqrt(values(table, column)["base"].groupby("split").var().mean()))
+
+
+def shift(table: pd.DataFrame, arm: str, ruler: str, control: str = "base") -> Estimate:
+    """Arm minus base of a ruler, in standard deviations of the base arm."""
+    moved = difference(table, ruler, arm, control) / spread(table, ruler)
+    return over_splits(moved).interval()
+
+
+def shifts(table: pd.DataFrame) -> pd.DataFrame:
+    """`shift` of every ruler (and "test_accuracy") by every arm but the base, the estimates only."""
+    arms = [arm.name for arm in ARMS if arm.name != "base"]
+    columns = [*RULERS, "test_accuracy"]
+    rows = [[shift(table, arm, ruler).value for ruler in columns] for arm in arms]
+    return pd.DataFrame(rows, index=arms, columns=columns)
+
+
+def effect(table: pd.DataFrame, arm: str, control: str | None = None) -> Measured:
+    """Accuracy of an arm minus its control in points (default: `control_of`)."""
+    against = control_of(BY_NAME[arm]) if control is None else control
+    return over_splits(difference(table, "test_accuracy", arm, against))
+
+
+def unfitted(table: pd.DataFrame, arm: str) -> float:
+    """Share of an arm's networks that did not reach the common loss."""
+    return float(1 - table.loc[table["arm"] == arm, "fitted"].mean())
+
+
+def pushed(arm: Arm) -> int:
+    """Up (+1) or down (-1)."""
+    return -1 if arm.dose > 0 else 1
+
+
+def read(table: pd.DataFrame, arm: str) -> str:
+    """The plan's reading of an arm that pushes a ruler, on one data set."""
+    one = BY_NAME[arm]
+    up = pushed(one)
+    moved = shift(table, arm, one.penalty)
+    low, high = sorted((up * moved.low, up * moved.high))
+    found = effect(table, arm)
+    sign = up * plan.BETTER[one.penalty]
+    lost = max(unfitted(table, arm), unfitted(table, control_of(one)))
+    signed = Measured(sign * found.centre, found.error, found.freedom)
+    return plan.reading(Estimate(up * moved.value, low, high), signed, lost)
+
+
+def readings(table: pd.DataFrame) -> pd.DataFrame:
+    """Every arm that pushes a ruler: ruler, direction, whether primary, the reading on each data set
+    and on both.
+    """
+    rows = []
+    for arm in ARMS:
+        if not arm.penalty or arm.penalty == "sham":
+            continue
+        found = {data: read(part, arm.name) for data, part in table.groupby("data")}
+        primary = pushed(arm) == plan.BETTER[arm.penalty]
+        both = plan.combined(*found.values()) if len(found) == 2 else "undecided"
+        rows.append(
+            {"arm": arm.name, "ruler": arm.penalty, "primary": primary, **found, "both": both}
+        )
+    return pd.DataFrame(rows)
