@@ -25,9 +25,10 @@ export JUPYTER_PLATFORM_DIRS := 1
 
 help:
 	@echo "make book         set up, execute the chapters that changed, render _build/html/index.html"
-	@echo "make test         set up, run unit tests, doctests and the regression test of every chapter"
+	@echo "make test         set up, run lint, unit tests, doctests and the regression test of every chapter"
 	@echo "make test CHAPTER=b6   only the regression test of the chapters whose name starts with b6"
 	@echo "make execute      execute the chapters that changed (CHAPTER=name: that one, changed or not)"
+	@echo "make lint         format, lint and types: ruff and mypy"
 	@echo "make pages        the rendered book in an installed Chromium: links, mathematics, contrast, phone, search"
 	@echo "make pdf          the rendered book as one PDF, printed by an installed Chromium"
 	@echo "make verify       compute a sample of the recorded full-scale results again and compare"
@@ -53,7 +54,7 @@ book:
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet && \
 	echo "== the book is at $(CURDIR)/_build/html/index.html ($$(( $$(date +%s) - start )) s)"
 
-test: $(READY)
+test: $(READY) $(if $(CHAPTER),,lint)
 	@for name in $(if $(CHAPTER),$(CHOSEN)); do test -f book/$$name.ipynb || \
 	    { echo "book/$$name.md has not been executed yet: make execute CHAPTER=$$name" >&2; exit 1; }; done
 	@start=$$(date +%s); \
@@ -63,7 +64,8 @@ test: $(READY)
 	echo "== all passed ($$(( $$(date +%s) - start )) s)"
 
 lint: $(READY)
-	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/mypy
+	@start=$$(date +%s); $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/mypy && \
+	echo "== format, lint and types are right ($$(( $$(date +%s) - start )) s)"
 
 $(VENV)/.browser: $(READY) requirements-browser.txt
 	@$(PIP) -r requirements-browser.txt
@@ -97,4 +99,4 @@ benchmarks: $(READY)
 	@$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) _build .pytest_cache .hypothesis
+	rm -rf $(VENV) _build .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -2,7 +2,7 @@
 
     python -m benchmarks                      all of them, about a quarter of an hour
     python -m benchmarks trace training       these two
-    python -m benchmarks --record             and record; scripts that were not run this time keep their rows
+    python -m benchmarks --record             and record; scripts that were not run keep their rows
 
 trace_peers needs three packages that nothing else does:  pip install -e ".[benchmarks]"
 """
@@ -107,7 +107,8 @@ def main() -> None:
     if unknown:
         parser.error(f"SCRIPT: expected some of {', '.join(SCRIPTS)}, got {', '.join(unknown)}")
     print(
-        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s), torch {torch.__version__}",
+        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s), torch "
+        f"{torch.__version__}",
         flush=True,
     )
     for script in options.scripts or SCRIPTS:

@@ -1,7 +1,7 @@
 """The certified pair proxy against one linear program from scratch per pair, in one run.
 
-    python -m benchmarks.feasibility                  100 networks, all pairs; the baseline on a sample
-    python -m benchmarks.feasibility --scaling        also time against n, probes, feature width and classes
+    python -m benchmarks.feasibility                  100 networks, all pairs; baseline on a sample
+    python -m benchmarks.feasibility --scaling        also time against n, probes, width and classes
     python -m benchmarks.feasibility --networks 4 --checked 4 --sample 20      a quick look
 
 Baseline: ``scipy.optimize.linprog(method="highs")`` on every row of the system at margin 1, as the
@@ -176,7 +176,8 @@ def rows_of(result: dict) -> list[Row]:
     """The comparison as rows: all pairs on all cores, and one process against one process."""
     sampled = result["baseline_pairs"]
     shared = {
-        "agreement": f"same verdict on {result['agreed']} of {sampled} pairs; ours exact on the others, none undecided",
+        "agreement": f"same verdict on {result['agreed']} of {sampled} pairs; ours exact on the "
+        "others, none undecided",
         "agree": result["agreed"] + result["differing_where_ours_is_exact"] == sampled
         and result["undecided"] == 0
         and result["failed_certificates"] == 0,
@@ -227,8 +228,8 @@ def main(arguments: list[str] | None = None) -> Report:
     rows = rows_of(result)
     show(rows)
     print(
-        f"{result['refutations_exact']} of {result['refutations']} refutations hold in rational arithmetic; "
-        f"{result['failed_certificates']} certificates failed their check"
+        f"{result['refutations_exact']} of {result['refutations']} refutations hold in rational "
+        f"arithmetic; {result['failed_certificates']} certificates failed their check"
     )
     if options.scaling:
         print("scaling, one process:")

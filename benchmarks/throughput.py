@@ -9,6 +9,8 @@ the machine's own rate for these shapes. Both sides must do the same work: the a
 step of ours is the step of autograd.
 """
 
+from functools import partial
+
 import torch
 
 from benchmarks.comparison import Report, Row, alternate, show
@@ -20,7 +22,7 @@ WIDTHS, N = (784, 256, 128, 10), 6000
 
 
 def products(group: int, batch: int, epochs: int) -> None:
-    """The matrix products of some epochs: forward, back through the upper layers, weight gradients."""
+    """The matrix products of some epochs: forward, back through the upper layers, gradients."""
     for size in epochs * ([batch] * (N // batch) + ([N % batch] if N % batch else [])):
         layers = [
             (
@@ -70,8 +72,10 @@ def main(arguments: list[str] | None = None) -> Report:
         epochs = 2 if regime == "small" else 10
         short = SGD(sgd.batch_size, sgd.lr, epochs, check_every=10)
         timing, *_ = alternate(
-            lambda: train(start, x, y, short, order_generators(range(group))),
-            lambda: products(group, sgd.batch_size, epochs),
+            lambda start=start, short=short: train(
+                start, x, y, short, order_generators(range(len(start)))
+            ),
+            partial(products, group, sgd.batch_size, epochs),
             5,
             at_most=True,
         )

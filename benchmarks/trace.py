@@ -27,7 +27,8 @@ from flatness.networks.mlp import MLPEnsemble
 x = torch.rand(60_000, 784, dtype=torch.float64)
 hessian_trace(MLPEnsemble.from_seeds([784, 256, 128, 10], [0]), x)
 try:
-    print([int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")][0] * 1024)
+    status = [line.split() for line in open("/proc/self/status")]
+    print([int(line[1]) for line in status if line[0] == "VmHWM:"][0] * 1024)
 except OSError:  # macOS, in bytes
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -128,7 +129,8 @@ def main(arguments: list[str] | None = None) -> Report:
     show(rows)
     print(f"median error of the 30-probe estimates: {median:.1%}")
     print(
-        f"60,000 images, float64: {peak / 1e9:.2f} GB at the peak, the images alone {60_000 * 784 * 8 / 1e9:.2f} GB"
+        f"60,000 images, float64: {peak / 1e9:.2f} GB at the peak, the images alone "
+        f"{60_000 * 784 * 8 / 1e9:.2f} GB"
     )
     return Report(rows, {"peak_bytes_60000_images": peak, "hutchinson_30_median_error": median})
 

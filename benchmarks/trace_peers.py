@@ -48,7 +48,7 @@ def sequential(network: MLPEnsemble) -> nn.Sequential:
 
 
 def backpack_traces(networks: MLPEnsemble, x: Tensor, y: Tensor, rows: int):
-    """A function that gives the GGN trace of every network by BackPACK, ``rows`` images at a time."""
+    """A function to give the GGN trace of each network by BackPACK, ``rows`` images at a time."""
     from backpack import backpack, extend
     from backpack.extensions import DiagGGNExact
 
@@ -119,7 +119,7 @@ def against_backpack(
         for size in sizes:
             peer = backpack_traces(same, inputs, y, size)
             timing, ours, theirs = alternate(
-                lambda: hessian_trace(same, inputs).total.double(), peer, repetitions
+                lambda net=same, x=inputs: hessian_trace(net, x).total.double(), peer, repetitions
             )
             how = "all images at once" if size == len(x) else f"{size} images at a time"
             error = (ours / theirs - 1).abs().max().item()
@@ -186,7 +186,7 @@ def against_hutchinson(
 
 
 def main(arguments: list[str] | None = None) -> Report:
-    """Print the comparisons and return them; without the peers say what to install and return none."""
+    """Print the comparisons and return them; without peers say what to install and return none."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,7 +1,7 @@
 """One hundred networks as one ensemble against the same hundred trained one after another, in one
 run.
 
-    python -m benchmarks.training                 the 100-network MNIST experiment; the peer trains a sample
+    python -m benchmarks.training                 100 networks on MNIST; the peer trains a sample
     python -m benchmarks.training --sample 100    ... all of them
 
 The peer is the usual PyTorch loop: nn.Sequential, autograd, torch.optim.SGD, float32, the same
@@ -84,7 +84,10 @@ def main(arguments: list[str] | None = None) -> Report:
             )
             for seed, (model, _) in enumerate(peers)
         ]
-    agreement = f"same stopping epoch for {same} of {options.sample}, test accuracies within {max(gaps):.4f}"
+    agreement = (
+        f"same stopping epoch for {same} of {options.sample}, test accuracies within "
+        f"{max(gaps):.4f}"
+    )
     rows = [
         Row(
             f"train 100 nets 784-64-8-10 on 250 images, {str(dtype).removeprefix('torch.')}",

@@ -88,7 +88,8 @@ def about_difference(page, now):
             for line, (old, new) in enumerate(zip(expected, got, strict=False), start=1):
                 if old != new:
                     return (
-                        f"line {line} of the output differs\n      the page shows  {shortened(old)}\n"
+                        f"line {line} of the output differs\n"
+                        f"      the page shows  {shortened(old)}\n"
                         f"      now it is       {shortened(new)}"
                     )
             return f"{len(got)} line(s) of output, where the page shows {len(expected)}"
@@ -185,7 +186,10 @@ def sentences(accounts):
             yield f"    {one['problem']}"
     if missing:
         numbers = ", ".join(str(one["cell"]) for one in missing)
-        yield f"  {len(missing)} more failed for want of a name that an earlier cell should have defined: {numbers}"
+        yield (
+            f"  {len(missing)} more failed for want of a name that an earlier cell should have "
+            f"defined: {numbers}"
+        )
     yield f"  Again, this chapter only:  make test CHAPTER={first['chapter']}"
 
 

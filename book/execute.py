@@ -4,9 +4,9 @@ Every page of the book is a pair: ``book/<chapter>.md`` is what people edit,
 ``book/<chapter>.ipynb`` is made from it here, executed from top to bottom in a fresh kernel and
 committed with its outputs. The rendered page and the regression test both read the notebook.
 
-    python book/execute.py                 execute every chapter whose source, package code or recorded results changed
+    python book/execute.py                 execute chapters whose source, code or records changed
     python book/execute.py a3_trace ...    execute these chapters, changed or not
-    python book/execute.py --check         execute nothing; exit 1 and name the chapters that are stale
+    python book/execute.py --check         execute nothing; exit 1 and name the stale chapters
 
 A chapter is stale when its fingerprint, stored in the notebook, no longer matches: a hash of the
 chapter's cells, of the code (comments and docstrings apart) of every ``flatness`` module that it
@@ -41,8 +41,8 @@ SOURCE = ROOT / "src"
 PACKAGES = ("flatness", "flat_or_weak")
 STATUS = BOOK / "_status.json"
 CELL_TIMEOUT_S = 900
-# Run after the chapter's last cell and not kept: the largest resident memory of the kernel and of any
-# process that it started, in bytes, and the records that the chapter read.
+# Run after the chapter's last cell and not kept: the largest resident memory of the kernel and of
+# any process that it started, in bytes, and the records that the chapter read.
 AFTERWARDS = """import json, resource, sys
 peak = max(resource.getrusage(who).ru_maxrss
            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

@@ -25,7 +25,8 @@ NAME = "flat-or-weak.pdf"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 OPEN = """() => {
   document.querySelectorAll('details').forEach(element => { element.open = true });
-  document.querySelectorAll('.toggle-hidden').forEach(element => element.classList.remove('toggle-hidden'));
+  document.querySelectorAll('.toggle-hidden')
+    .forEach(element => element.classList.remove('toggle-hidden'));
   document.documentElement.dataset.theme = document.documentElement.dataset.mode = 'light';
   return window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => 0) : 0;
 }"""
@@ -70,7 +71,7 @@ def printed(html: Path, browser: str) -> list[tuple[Path, str, PdfReader]]:
 
 
 def bound(chapters: list[tuple[Path, str, PdfReader]], html: Path) -> PdfWriter:
-    """All chapters in one file, with an outline; links to other chapters go to their first pages."""
+    """All chapters in one file, with an outline; links to other chapters go to their first page."""
     book, starts = PdfWriter(), {}
     for path, title, reader in chapters:
         starts[path.as_uri()] = len(book.pages)

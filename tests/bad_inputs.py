@@ -61,8 +61,8 @@ class Case:
     function.
 
     ``allows``: patterns of "argument: variant" that the function documents to take, or to take in
-    another sense. ``says``: a pattern that counts as a name in a message. ``errors``: further documented errors. ``infinite``: why results
-    need not be finite.
+    another sense. ``says``: a pattern that counts as a name in a message. ``errors``: further
+    documented errors. ``infinite``: why results need not be finite.
     """
 
     function: Callable

@@ -39,7 +39,7 @@ def code_cells(page):
 
 
 def asserted_names(source):
-    """Names of variables that the assertions of a cell speak about (attributes and calls included)."""
+    """Names of variables that the assertions of a cell speak about (attributes, calls included)."""
     tests = [node.test for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
     return {name.id for test in tests for name in ast.walk(test) if isinstance(name, ast.Name)}
 
@@ -198,7 +198,8 @@ def test_chapters_run_within_four_gigabytes(page):
 def test_peak_memory_is_that_of_the_largest_process():
     """The cell that measures it, where a child process holds 200 MB and this one much less."""
     child = "import numpy; numpy.ones(25_000_000)"
-    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)\n{execute.AFTERWARDS}"
+    start = f"subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    code = f"import subprocess, sys; {start}\n{execute.AFTERWARDS}"
     peak = json.loads(
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -290,9 +291,11 @@ def test_fingerprint_is_the_same_in_every_version_of_python(tmp_path):
     module = tmp_path / "mod.py"
     module.write_text('def f(x, *, y=None):\n    """Doc."""\n    return f"{x:.2f}"\n')
     assert execute._bare_code(module.read_text()) == (
-        "Module(body=[FunctionDef(name='f', args=arguments(posonlyargs=[], args=[arg(arg='x')], kwonlyargs=[arg(arg='y')], "
-        "kw_defaults=[Constant(value=None)], defaults=[]), body=[Return(value=JoinedStr(values=[FormattedValue(value=Name(id='x', "
-        "ctx=Load()), conversion=-1, format_spec=JoinedStr(values=[Constant(value='.2f')]))]))], decorator_list=[])], type_ignores=[])"
+        "Module(body=[FunctionDef(name='f', args=arguments(posonlyargs=[], args=[arg(arg='x')], "
+        "kwonlyargs=[arg(arg='y')], kw_defaults=[Constant(value=None)], defaults=[]), "
+        "body=[Return(value=JoinedStr(values=[FormattedValue(value=Name(id='x', ctx=Load()), "
+        "conversion=-1, format_spec=JoinedStr(values=[Constant(value='.2f')]))]))], "
+        "decorator_list=[])], type_ignores=[])"
     )
 
 

@@ -31,7 +31,8 @@ def test_names_are_followed_to_where_they_are_defined():
 
 def test_names_used_in_code():
     code = (
-        "import flatness.curvature.trace as k\nfrom flatness.interpolators import bounds\nfrom flatness.networks.two_layer import TwoLayer as Net, trace\n"
+        "import flatness.curvature.trace as k\nfrom flatness.interpolators import bounds\n"
+        "from flatness.networks.two_layer import TwoLayer as Net, trace\n"
         "k.hessian_trace(x)\nbounds.flatness_lower_bound(x, y)\nNet(a, w, s).count\ny.trace()\n"
     )
     assert book_functions.names_used(code) == {

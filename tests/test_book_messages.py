@@ -105,7 +105,8 @@ def said(tmp_path_factory):
         )
     command = [
         sys.executable,
-        *"-m pytest -q -n 2 --dist loadfile --nbval --nbval-current-env -p no:cacheprovider".split(),
+        *"-m pytest -q -n 2 --dist loadfile --nbval --nbval-current-env".split(),
+        *"-p no:cacheprovider".split(),
     ]
     run = subprocess.run(
         [*command, "-c", os.devnull, f"--rootdir={folder}", folder],

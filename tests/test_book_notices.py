@@ -21,7 +21,8 @@ matplotlib.use("Agg")
 import flatness, torch
 torch.set_num_threads(1)
 assert flatness.__file__.startswith(sys.argv[1]), flatness.__file__
-cells = [c for c in json.load(open(sys.argv[2]))["cells"] if c["cell_type"] == "code"][: int(sys.argv[3]) + 1]
+cells = [c for c in json.load(open(sys.argv[2]))["cells"] if c["cell_type"] == "code"]
+cells = cells[: int(sys.argv[3]) + 1]
 namespace = {}
 for number, cell in enumerate(cells):
     try:

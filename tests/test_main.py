@@ -35,7 +35,10 @@ def test_show_of_what_is_not_recorded_lists_what_is(capsys, tmp_path):
 
 
 def test_a_reader_that_leaves_ends_it_quietly():
-    program = "import os, sys; os.close(0); r, w = os.pipe(); os.close(r); os.dup2(w, 1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    program = (
+        "import os, sys; os.close(0); r, w = os.pipe(); os.close(r); os.dup2(w, 1); "
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
     found = subprocess.run(
         [sys.executable, "-c", program, "-m", "flat_or_weak", "list"],
         capture_output=True,

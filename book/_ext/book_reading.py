@@ -73,7 +73,8 @@ class AlternativeText(SphinxTransform):
             caption = caption_of(image)
             if caption is None:
                 log.warning(
-                    "a figure without alternative text: put its caption, *emphasised* or opened by **Figure.**, right after the cell",
+                    "a figure without alternative text: put its caption, *emphasised* or opened by "
+                    "**Figure.**, right after the cell",
                     location=image,
                 )
             else:

@@ -46,8 +46,8 @@ def row(chapter: str, run: dict, stale: bool) -> str:
         else "passed"
     )
     return (
-        f"| {{doc}}`/book/{chapter}` | {len(cells)} | {checks} | {run.get('seconds', '–')} | {run.get('peak_gb', '–')} | "
-        f"{run.get('date', '–')} | "
+        f"| {{doc}}`/book/{chapter}` | {len(cells)} | {checks} | {run.get('seconds', '–')} | "
+        f"{run.get('peak_gb', '–')} | {run.get('date', '–')} | "
         f"{run.get('python', '–')} | {verdict} |"
     )
 
@@ -69,7 +69,8 @@ def status(app: Sphinx, page: str, source: list[str]) -> None:
     rows = [row(name, runs.get(name, {}), execute.is_stale(name)) for name in shown]
     seconds = sum(runs.get(name, {}).get("seconds", 0.0) for name in shown)
     table = [
-        "| chapter | code cells | checks | seconds | memory, GB | executed | Python | last verdict |",
+        "| chapter | code cells | checks | seconds | memory, GB | executed | Python | last verdict "
+        "|",
         "|---|---|---|---|---|---|---|---|",
         *rows,
     ]

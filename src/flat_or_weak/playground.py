@@ -11,7 +11,7 @@ import html
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,8 @@ def movable(kind: str, data: dict[str, Any], label: str) -> HTML:
     """
     text = json.dumps(rounded(data), separators=(",", ":")).replace("</", "<\\/")
     return HTML(
-        f'<div class="movable" data-figure="{html.escape(kind)}" role="group" aria-label="{html.escape(label)}">'
+        f'<div class="movable" data-figure="{html.escape(kind)}" role="group" '
+        f'aria-label="{html.escape(label)}">'
         f'<script type="application/json">{text}</script></div>'
     )
 
@@ -112,11 +113,13 @@ def interpolators_data(interpolators: pd.DataFrame, adversary: pd.DataFrame) -> 
     best = table.groupby(["target", "ratio", "seed"])["flatness"].transform("min")
     table = table.assign(over=table["flatness"] / best)
     found: dict[str, Any] = {}
-    for (target, ratio, kind), part in table.groupby(["target", "ratio", "kind"], sort=False):
+    for key, part in table.groupby(["target", "ratio", "kind"], sort=False):
+        target, ratio, kind = cast(tuple[str, float, str], key)
         found.setdefault(target, {}).setdefault(f"{ratio:g}", {})[kind] = part[
             ["over", "relative"]
         ].values.tolist()
-    for (target, ratio), part in adversary.groupby(["target", "ratio"], sort=False):
+    for key, part in adversary.groupby(["target", "ratio"], sort=False):
+        target, ratio = cast(tuple[str, float], key)
         found[target][f"{ratio:g}"]["adversary"] = part[
             ["flatness_ratio", "adversary_relative"]
         ].values.tolist()
@@ -164,10 +167,10 @@ def splits_data(table: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any
     """
     found: dict[str, Any] = {}
     for name, part in table.groupby("data", sort=False):
-        found[name] = {}
+        measures = found[str(name)] = {}
         for measure, label in labels.items():
             pooled = confounds.pooled(part, measure)
-            found[name][measure] = {
+            measures[measure] = {
                 "label": label,
                 "rho": confounds.rho_by_split(confounds.kept(part), measure).tolist(),
                 "pooled": pooled.rho,

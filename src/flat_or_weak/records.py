@@ -67,7 +67,8 @@ def provenance(
 
 def plain_config(config: Any) -> dict[str, Any]:
     """A configuration (frozen dataclass or dict) as plain JSON values, tuples turned into lists."""
-    return plain(dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config))
+    instance = dataclasses.is_dataclass(config) and not isinstance(config, type)
+    return plain(dataclasses.asdict(config) if instance else dict(config))
 
 
 def plain(values: Any) -> Any:

@@ -77,7 +77,10 @@ def test_xi_is_the_moment_for_every_p_and_lies_in_maurers_interval(n, p):
 def test_uniform_kl_is_the_integral_and_needs_a_part_of_positive_measure():
     density = stats.beta(2, 3)
     part = density.cdf(0.7) - density.cdf(0.4)
-    posterior = lambda t: density.pdf(t) / part
+
+    def posterior(t):
+        return density.pdf(t) / part
+
     value, _ = integrate.quad(
         lambda t: posterior(t) * math.log(posterior(t) / density.pdf(t)), 0.4, 0.7
     )

@@ -95,12 +95,13 @@ def test_which_networks_are_narrow(widths, narrow):
 )
 def test_narrow_networks_go_their_own_way(monkeypatch, widths, way):
     taken = []
+
+    def noted(name):
+        function = getattr(curvature, name)
+        return lambda *args: (taken.append(name), function(*args))[1]
+
     for name in ("_energies_narrow", "_energies"):
-        monkeypatch.setattr(
-            curvature,
-            name,
-            lambda *args, name=name, f=getattr(curvature, name): (taken.append(name), f(*args))[1],
-        )
+        monkeypatch.setattr(curvature, name, noted(name))
     hessian_trace(MLPEnsemble.from_seeds(widths, [0]), torch.ones(2, 5, dtype=torch.float64))
     assert taken == [way]
 
@@ -124,7 +125,7 @@ def test_equals_the_dense_hessian_after_training(bias):
 
 
 def test_analytic_one_hidden_unit():
-    """f = a relu(w x) on x = 1, 2 and -1 with square loss: Tr = mean(w^2 x_+^2) + mean(a^2 x_+^2)."""
+    """f = a relu(w x) on x = 1, 2, -1 with square loss: Tr = mean(w^2 x_+^2) + mean(a^2 x_+^2)."""
     net = MLPEnsemble([torch.tensor([[[3.0]]]), torch.tensor([[[2.0]]])], None)
     trace = hessian_trace(net, torch.tensor([[1.0], [2.0], [-1.0]]), loss="square")
     assert trace.blocks["W1"].item() == pytest.approx(4 * 5 / 3) and trace.blocks[
@@ -277,7 +278,8 @@ from flatness.networks.mlp import MLPEnsemble
 x = torch.rand(60_000, 784, dtype=torch.float64)
 print(hessian_trace(MLPEnsemble.from_seeds([784, 256, 128, 10], [0]), x).total.item())
 try:  # kB; the peak of this process alone
-    print([int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")][0] * 1024)
+    status = [line.split() for line in open("/proc/self/status")]
+    print([int(line[1]) for line in status if line[0] == "VmHWM:"][0] * 1024)
 except OSError:  # macOS, in bytes
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -44,7 +44,7 @@ def tiny_files() -> dict[str, bytes]:
 
 @pytest.fixture
 def files(monkeypatch, tmp_path):
-    """The four tiny files; "mnist" then means them, has no source, and is cached in tmp_path/cache."""
+    """The four tiny files; "mnist" then means them, has no source, is cached in tmp_path/cache."""
     files = tiny_files()
     monkeypatch.setattr(download, "SHAPES", TINY)
     monkeypatch.setenv("FLATNESS_DATA", str(tmp_path / "cache"))
@@ -233,7 +233,8 @@ def test_apt(files, monkeypatch, tmp_path):
         tmp_path / "bin",
         "dpkg-deb",
         f"""
-        assert sys.argv[1] == "--fsys-tarfile" and sys.argv[2].endswith("dataset-d_1_all.deb"), sys.argv
+        assert sys.argv[1] == "--fsys-tarfile", sys.argv
+        assert sys.argv[2].endswith("dataset-d_1_all.deb"), sys.argv
         sys.stdout.buffer.write(Path({str(tmp_path / "content.tar")!r}).read_bytes())
     """,
     )

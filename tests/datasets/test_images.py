@@ -71,7 +71,7 @@ def test_split_indices(n, seed):
 
 
 def test_the_papers_split_is_pinned():
-    """The first indices as torch draws them today: another generator would be another experiment."""
+    """The first indices as torch draws them today: another generator is another experiment."""
     split = load("mnist")
     assert split.train.index[:5].tolist() == PINNED_CHILD
     assert split.probes.index[:5].tolist() == PINNED_PROBES

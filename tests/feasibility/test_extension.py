@@ -85,7 +85,7 @@ def cover(points: int, dimension: int) -> int:
 
 @pytest.mark.parametrize(("points", "width"), [(4, 1), (6, 1), (5, 2), (6, 2), (6, 3), (4, 4)])
 def test_two_classes_give_half_of_covers_number(points, width):
-    """One training point fixes one of the two signs of every dichotomy of the homogenised points."""
+    """One training point fixes one of the two signs of each dichotomy of the homogenised points."""
     features = np.random.default_rng(points + 10 * width).standard_normal((points, width))
     found = count_labellings(features[:1], [0], features[1:], 2)
     assert 2 * found.total == cover(points, width + 1)
@@ -110,7 +110,7 @@ def partial_on_a_line(k: int) -> int:
 
 
 def test_independent_points_are_free():
-    """More directions than points: with one more feature per point every labelling is consistent."""
+    """More directions than points: with a feature more per point every labelling is consistent."""
     assert count_labellings(np.zeros((1, 3)), [0], np.eye(3), 4).total == 4**3
     assert count_labellings(np.zeros((1, 3)), [0], np.eye(3), 4, partial=True).total == 5**3
 
@@ -244,7 +244,7 @@ def test_the_default_is_knuths_random_descent():
 
 
 def test_calls_are_the_children_that_no_layer_gave_away():
-    """Both classes are possible between two seen points, and the root's layer realises one of them."""
+    """Both classes are possible between two seen points, and the root's layer realises one."""
     found = count_labellings([[0.0], [1.0]], [0, 1], [[0.3]], 2)
     assert (found.total, found.calls) == (2, 1)
     case = problem(4, k=3)

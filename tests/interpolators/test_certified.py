@@ -1,4 +1,4 @@
-"""The certified minimum against slow references: dense directions, random interpolators, autograd."""
+"""The certified minimum against slow references: directions, random interpolators, autograd."""
 
 import itertools
 
@@ -50,7 +50,7 @@ def test_cells_of_a_degenerate_sample_are_those_met_by_random_directions(d):
 @pytest.mark.parametrize("act", [RELU, LEAKY_RELU, ABS, STEEP_MINUS])
 @pytest.mark.parametrize("n, d", [(6, 2), (7, 3), (4, 3), (12, 3)])
 def test_supremum_against_dense_directions(act, n, d):
-    """Never below any direction's ratio, and not above the best of them by more than their spacing."""
+    """Never below any direction's ratio, nor above the best of them by more than their spacing."""
     x, xi = (part.numpy() for part in instance(n, d, 10 * n + d))
     bound = CellDuals(x, act, cells(x), n).supremum(xi, 0.0, 10**9).bound
     u = np.random.default_rng(1).normal(size=(200_000, d))

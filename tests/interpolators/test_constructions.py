@@ -36,7 +36,7 @@ def test_private_neurons_are_private(n, d):
 
 
 def test_private_neurons_vanish_near_two_d():
-    """x_i and the reflected others lie in a half-space with Wendel's probability, 1/2 at n = 2 d."""
+    """x_i and the reflected others lie in a half-space with Wendel's probability: 1/2 at n = 2d."""
     d, n, draws = 6, 12, 40
     share = torch.stack(
         [

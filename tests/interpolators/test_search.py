@@ -70,7 +70,7 @@ def test_noisy_labels_are_interpolated_too():
 
 
 def test_linear_programme_is_optimal_over_its_directions():
-    """Never above any interpolating second layer, and equal to an independent solution of the dual."""
+    """Never above any interpolating second layer, equal to an independent solution of the dual."""
     import numpy as np
     import scipy.optimize
 

@@ -87,13 +87,13 @@ def test_classes_are_counted_region_by_region():
     bits, generator = random_bits(4, 3, 30, 11), torch.Generator().manual_seed(0)
     labels = torch.randint(4, (3, 30), generator=generator)
     ids = region_ids(pack_bits(bits))
-    for given in (labels, labels[0]):
+    for chosen in (labels, labels[0]):
         counts, expected = (
-            class_counts(ids, given, classes=4),
+            class_counts(ids, chosen, classes=4),
             torch.zeros(3, int(ids.max()) + 1, 4),
         )
         for m in range(3):
-            for region, label in zip(ids[m].tolist(), given.expand(3, 30)[m].tolist()):
+            for region, label in zip(ids[m].tolist(), chosen.expand(3, 30)[m].tolist()):
                 expected[m, region, label] += 1
         assert (counts == expected).all()
     assert class_counts(ids[:, :0], labels[:, :0]).shape == (3, 0, 10)

@@ -35,7 +35,7 @@ def slow_forward(net, x):
 
 
 def hessian_trace(net, x, y, i):
-    """The trace of torch.func.hessian of the half-MSE of network i, all parameters in one vector."""
+    """Trace of torch.func.hessian of the half-MSE of network i, all parameters in one vector."""
     m, d = net.width, net.dim
 
     def loss(theta):

@@ -30,7 +30,7 @@ def test_invariant_under_increasing_maps(seed):
 
 
 def test_intervals_cover_at_their_level():
-    """Coverage over 400 samples of a bivariate normal; Spearman's rho is then (6/pi) arcsin(r/2)."""
+    """Coverage over 400 samples of a bivariate normal; Spearman's rho is (6/pi) arcsin(r/2)."""
     rng, truth = np.random.default_rng(0), 6 / np.pi * np.arcsin(0.4 / 2)
     results = [spearman(*correlated(0.4, 60, rng), seed=i, resamples=300) for i in range(400)]
     for kind in ("fisher", "bootstrap"):
@@ -73,9 +73,10 @@ def test_bootstrap_interval_of_a_difference():
     """
     rng = np.random.default_rng(5)
     y, noise = rng.standard_normal(200), rng.standard_normal((3, 200))
-    difference = lambda a, b, out: (
-        abs(stats.spearmanr(a, out).statistic) - abs(stats.spearmanr(b, out).statistic)
-    )
+
+    def difference(a, b, out):
+        return abs(stats.spearmanr(a, out).statistic) - abs(stats.spearmanr(b, out).statistic)
+
     low, high = bootstrap_interval(difference, y + noise[0], y + noise[1], y, seed=0, resamples=500)
     assert low < 0 < high
     assert bootstrap_interval(difference, y + noise[0], noise[2], y, seed=0, resamples=500)[0] > 0

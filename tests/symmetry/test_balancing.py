@@ -200,7 +200,10 @@ def test_nothing_on_a_cycle_leaves_the_constant():
 
 def test_a_hundred_networks_in_a_tenth_of_a_second():
     g = torch.Generator().manual_seed(0)
-    draw = lambda *shape: torch.exp(torch.randn(*shape, generator=g, dtype=torch.float64))
+
+    def draw(*shape):
+        return torch.exp(torch.randn(*shape, generator=g, dtype=torch.float64))
+
     flow = TraceFlow([draw(100, 64), draw(100, 8)], [draw(100, 8, 64)], draw(100, 8), draw(100))
     seconds = []
     for _ in range(5):

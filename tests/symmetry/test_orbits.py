@@ -70,7 +70,7 @@ def test_the_balanced_representative_attains_it(name):
 def test_kappa_is_the_minimum_of_t_to_the_p_plus_one_over_t():
     for p in (1, 2, 3):
         found = scipy.optimize.minimize_scalar(
-            lambda t: t**p + 1 / t, bounds=(0.1, 3), method="bounded", options={"xatol": 1e-10}
+            lambda t, p=p: t**p + 1 / t, bounds=(0.1, 3), method="bounded", options={"xatol": 1e-10}
         )
         assert kappa(p) == pytest.approx(found.fun, rel=1e-12)
 

@@ -115,7 +115,7 @@ def _work(
         for number, unit in enumerate(units)
         if number not in done
     }
-    bar = {"desc": kept.folder.name, "unit": "unit", "disable": not progress}
+    bar: dict[str, Any] = {"desc": kept.folder.name, "unit": "unit", "disable": not progress}
     with tqdm(total=len(units), initial=len(done), **bar) as shown:
         for number, table, seconds in completed(jobs, **where):
             kept.save(number, table, seconds)

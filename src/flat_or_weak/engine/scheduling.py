@@ -85,7 +85,7 @@ def run_units(
     experiment: ModuleType,
     config: Any,
     *,
-    device: str | torch.device | None = None,
+    device: str | None = None,
     workers: int = 1,
 ) -> pd.DataFrame:
     """The table of an experiment, nothing recorded: what a chapter runs live, with a small

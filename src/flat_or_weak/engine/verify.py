@@ -91,7 +91,7 @@ def verify(
         ignore_index=True,
     )
     finished = experiment.finish(config, again)
-    later = [] if len(picked) == len(every) else sorted(set(finished) - set(again))
+    later = [] if len(picked) == len(every) else sorted({*map(str, finished)} - {*map(str, again)})
     again = finished.drop(columns=later)
     size = [len(unit.get("seeds", (0,))) for unit in every]  # rows are proportional to it
     rows = len(again) * sum(size) / sum(size[i] for i in picked)
@@ -100,7 +100,7 @@ def verify(
         return Comparison(name, len(again), "", np.inf, False, fault)
     keys, searched = (*KEYS, *every[0]), getattr(experiment.module, "SEARCHED", ())
     if getattr(config, "precision", "float64") == "float32":
-        found = compare(name, again, record.table, chaotic=again.columns, keys=keys)
+        found = compare(name, again, record.table, chaotic=list(map(str, again)), keys=keys)
     else:
         found = compare(
             name, again, record.table, chaotic=searched, negligible=NEGLIGIBLE, keys=keys
@@ -137,7 +137,7 @@ def different(new: Any, old: Any, place: str) -> str:
 
 
 def _other_columns(new: pd.DataFrame, recorded: pd.DataFrame) -> str:
-    others = (set(new) ^ set(recorded)) - DERIVED
+    others = ({*map(str, new)} ^ {*map(str, recorded)}) - DERIVED
     return f"columns {', '.join(sorted(others))}: not in both" if others else ""
 
 
@@ -161,7 +161,7 @@ def compare(
             raise ValueError(
                 f"{argument}: expected a table with at least one row, got {table!r}"[:200]
             )
-    common = [c for c in again if c in recorded and c not in DERIVED]
+    common = [c for c in map(str, again) if c in recorded and c not in DERIVED]
     keys = [c for c in common if c in keys]
     if not keys:
         return Comparison(

@@ -4,9 +4,10 @@ size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, cast
 
 import pandas as pd
 from scipy import stats
@@ -38,7 +39,7 @@ class Statistic:
     """What is estimated, in words, and the function that reads its cases from the records."""
 
     words: str
-    cases: Callable[[], dict]
+    cases: Callable[[], dict[str, Any]]
 
 
 def words(measure: str, given: tuple[str, ...] = ()) -> str:
@@ -96,7 +97,7 @@ def _batch_effect() -> dict[str, Case]:
         f"n = {row.n:,}": Case(
             _student(row.mean_, row.low, row.high, row.seeds), f"{row.seeds} seeds"
         )
-        for row in rows.rename(columns={"mean": "mean_"}).itertuples()
+        for row in cast(Iterable[Any], rows.rename(columns={"mean": "mean_"}).itertuples())
     }
 
 
@@ -121,7 +122,7 @@ def adversary_slopes(column: str = "flatness_ratio") -> Statistic:
         for target, part in table[table["ratio"] >= 4].groupby("target"):
             seeds = part["seed"].nunique()
             slope = _student(*power_law(part, "ratio", column), seeds)
-            found[target.replace("_", " ")] = Case(slope, f"{seeds} seeds")
+            found[str(target).replace("_", " ")] = Case(slope, f"{seeds} seeds")
         return found
 
     return Statistic("slope of log(F* ratio) in log(n/d)", cases)

@@ -51,9 +51,9 @@ def sentences() -> list[str]:
         f"{_both(over_splits(noise))}. Its size less that of the pair proxy's is "
         f"{better[0].text()} on MNIST and {better[1].text()} on Fashion-MNIST.",
         f"Interpolating two-layer networks with half the loss of a constant cost more flatness "
-        f"than the flattest found, by a ratio that grows like (n/d)^s, s from {slopes[0].text()} to "
-        f"{slopes[-1].text()} over {len(slopes)} targets, by search. That the ratio grows is also "
-        "proved, for noiseless labels of a network.",
+        f"than the flattest found, by a ratio that grows like (n/d)^s, s from {slopes[0].text()} "
+        f"to {slopes[-1].text()} over {len(slopes)} targets, by search. That the ratio grows is "
+        "also proved, for noiseless labels of a network.",
         f"The advantage of large batches, {early.text()} points at n = 2,000, is {late.text()} at "
         f"60,000; at equal learning rate the large batch is the worse one, by "
         f"{batch[0].text()} to {batch[-1].text()} points.",

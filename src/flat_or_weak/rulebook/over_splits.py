@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -41,13 +42,13 @@ def _size(part: pd.DataFrame) -> str:
 
 
 @cache
-def _pooled(data: str, family: tuple) -> pd.DataFrame:
+def _pooled(data: str, family: confounds.Family) -> pd.DataFrame:
     return confounds.pooled_table(_splits(data), family)
 
 
-def _family(measure: str, given: tuple[str, ...]) -> tuple:
+def _family(measure: str, given: tuple[str, ...]) -> confounds.Family:
     if not given:
-        return tuple((m, ()) for m in confounds.MEASURES)
+        return confounds.ALONE
     return confounds.PARTIALS if (measure, given) in confounds.PARTIALS else ADDED
 
 
@@ -61,7 +62,8 @@ def over_splits(measure: str, *given: str, on: Sequence[str] = tuple(DATA)) -> S
         found = {}
         for label, data in ((label, DATA[label]) for label in on):
             name = measure + (" | " + ", ".join(given) if given else "")
-            row, part = _pooled(data, _family(measure, given)).loc[name], _splits(data)
+            row = cast(pd.Series, _pooled(data, _family(measure, given)).loc[name])
+            part = _splits(data)
             splits = part["split"].nunique()
             pooled = measured_pooled(row["rho"], row["low"], row["high"], splits)
             found[label] = Case(pooled, _size(part), float(row["p Holm"]))

@@ -8,10 +8,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from flat_or_weak.records import RecordError
 from flat_or_weak.rulebook import rules
 from flat_or_weak.rulebook.estimates import Case, Statistic
+from flatness.statistics.comparisons import Measured
 
 BOOK = Path(__file__).resolve().parents[3] / "book"
 
@@ -92,12 +94,13 @@ def judge(row: Row, running: str = "") -> Finding:
 
 def _outcome(row: Row, case: Case) -> str:
     if row.polarity == "replication":
-        return rules.replication(case.found, case.theirs)
+        return rules.replication(case.found, cast(Measured, case.theirs))
+    limit = cast(float, row.limit)
     if row.polarity == "bound":
-        return rules.bound(case.found, row.limit, row.sign)
+        return rules.bound(case.found, limit, row.sign)
     if row.polarity == "absence":
-        return rules.absence(case.found, row.limit, case.p)
-    return rules.presence(case.found, row.sign, row.limit, case.p)
+        return rules.absence(case.found, limit, case.p)
+    return rules.presence(case.found, row.sign, limit, case.p)
 
 
 def _line(row: Row, label: str, case: Case) -> str:
@@ -110,7 +113,7 @@ def _line(row: Row, label: str, case: Case) -> str:
         p = case.found.p() if case.p is None else case.p
         parts.append(f"p = {p:.1g}" + (" corrected" if case.p is not None else ""))
     if row.polarity == "absence":
-        parts.append(f"equivalence p = {case.found.p_equivalence(row.limit):.1g}")
+        parts.append(f"equivalence p = {case.found.p_equivalence(cast(float, row.limit)):.1g}")
     return ", ".join([*parts, case.n])
 
 

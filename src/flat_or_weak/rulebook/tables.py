@@ -5,6 +5,7 @@ would change our mind".
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, cast
 
 import pandas as pd
 
@@ -46,6 +47,11 @@ def broken(table: pd.DataFrame) -> list[str]:
     return table[table["verdict"].isin(rules.BROKEN)]["claim"].tolist()
 
 
+def _rows(table: pd.DataFrame) -> Iterable[Any]:
+    """The rows of a ledger, with its columns as attributes."""
+    return cast(Iterable[Any], table.itertuples())
+
+
 def _table(columns: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
     cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     rows = [list(columns), ["---"] * len(columns), *cells]
@@ -74,7 +80,7 @@ def markdown(table: pd.DataFrame) -> str:
                 f"**{r.verdict}**",
                 link(r.chapter),
             )
-            for r in table.itertuples()
+            for r in _rows(table)
         ),
     )
 
@@ -87,7 +93,7 @@ def groups(table: pd.DataFrame) -> str:
         items = [
             f"- {r.row.short} ({r.source}, {link(r.chapter)})"
             + ("" if r.verdict in ("holds", "true", "reproduced") else f": *{r.verdict}*")
-            for r in members.itertuples()
+            for r in _rows(members)
             if r.row.short
         ]
         blocks.append(f"**{heading}**\n\n" + "\n".join(items))
@@ -119,7 +125,7 @@ def what_would_change(table: pd.DataFrame) -> str:
     came to.
     """
     lines = []
-    for r in table.itertuples():
+    for r in _rows(table):
         holds, fails = outcomes(r.row)
         statistic = r.row.statistic.words if r.row.statistic else r.polarity
         lines.append(
@@ -136,7 +142,7 @@ def _rests_on(row: Row) -> str:
     if row.polarity == "arithmetic":
         return "the printed numbers"
     try:
-        cases = row.statistic.cases()
+        cases = row.statistic.cases() if row.statistic else {}
     except ValueError:
         cases = {}
     return "; ".join(dict.fromkeys(case.n for case in cases.values())) or "not recorded yet"

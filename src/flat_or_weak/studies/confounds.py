@@ -5,7 +5,7 @@ effects (c3_confounds).
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,9 @@ MEASURES = (
     "effective_rank",
     "active_units",
 )
-PARTIALS = (
+Family = tuple[tuple[str, tuple[str, ...]], ...]  # (measure, what it is given)
+ALONE: Family = tuple((measure, ()) for measure in MEASURES)
+PARTIALS: Family = (
     ("pair_proxy", ("effective_rank",)),
     ("pair_proxy", ("active_units",)),
     ("pair_proxy", ("train_loss",)),
@@ -39,7 +41,7 @@ PARTIALS = (
     ("noise_divergence", ("train_loss",)),
     ("noise_divergence", ("pair_proxy", "effective_rank")),
 )
-CLOCK = tuple((measure, ("epochs",)) for measure in MEASURES if measure != "epochs")
+CLOCK: Family = tuple((measure, ("epochs",)) for measure in MEASURES if measure != "epochs")
 
 
 def kept(table: pd.DataFrame) -> pd.DataFrame:
@@ -83,7 +85,7 @@ def pooled(
     )
 
 
-def pooled_table(table: pd.DataFrame, wanted=tuple((m, ()) for m in MEASURES)) -> pd.DataFrame:
+def pooled_table(table: pd.DataFrame, wanted: Family = ALONE) -> pd.DataFrame:
     """One row per (measure, given): pooled rho, 95 % interval, p and p corrected by Holm over the
     rows, the spread between splits, and two intervals for a new split: ``new`` for its true
     correlation, ``seen`` for the one its networks will show.
@@ -103,7 +105,9 @@ def pooled_table(table: pd.DataFrame, wanted=tuple((m, ()) for m in MEASURES)) -
             "seen high": found.observed[1],
         }
     frame = pd.DataFrame.from_dict(rows, orient="index")
-    frame.insert(4, "p Holm", pd.Series(holm(frame["p"].to_dict())))
+    frame.insert(
+        4, "p Holm", pd.Series(dict(holm({str(name): p for name, p in frame["p"].items()})))
+    )
     return frame
 
 
@@ -129,7 +133,7 @@ def summarise_probe_sets(table: pd.DataFrame) -> dict[str, Any]:
     """Reliability of the pair proxy over probe sets, and its rho with accuracy on each set, on
     their sum, and disattenuated.
     """
-    columns = [name for name in table if name.startswith("pair_proxy_")]
+    columns = [name for name in map(str, table) if name.startswith("pair_proxy_")]
     icc = reliability(table[columns].to_numpy())
     rhos = {
         name.removeprefix("pair_proxy_"): spearman_rho(table[name], table["test_accuracy"])
@@ -210,6 +214,7 @@ def summarise_factorial(table: pd.DataFrame, matched_loss: float = 0.01) -> dict
         "accuracy_pp": factorial_effects(part, "accuracy_pp").to_dict("records"),
         "log_trace": factorial_effects(part, "log_trace").to_dict("records"),
         "usable": {
-            f"n={n} batch={b} lr={lr} {rule}": int(c) for (n, b, lr, rule), c in counts.items()
+            "n={} batch={} lr={} {}".format(*cast(tuple[Any, ...], cell)): int(count)
+            for cell, count in counts.items()
         },
     }

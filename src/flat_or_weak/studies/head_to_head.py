@@ -79,7 +79,8 @@ def with_records(table: pd.DataFrame, folder: Path = RESULTS) -> pd.DataFrame:
     networks.
     """
     parts = []
-    for data, part in table.groupby("data", sort=False):
+    for key, part in table.groupby("data", sort=False):
+        data = str(key)
         for name, measure in MEASURES.items():
             if measure.source:
                 part = part.merge(
@@ -91,8 +92,9 @@ def with_records(table: pd.DataFrame, folder: Path = RESULTS) -> pd.DataFrame:
 
 def _recorded(name: str, data: str, part: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Columns seed and ``name`` for one data set; empty if nothing is recorded."""
-    record, column = MEASURES[name].source
-    record = record.format(data=RECORDED[data])
+    source = MEASURES[name].source
+    assert source is not None
+    record, column = source[0].format(data=RECORDED[data]), source[1]
     if not (Path(folder) / f"{record}.json").is_file():
         return pd.DataFrame({"seed": pd.Series(dtype=int), name: pd.Series(dtype=float)})
     other = load_record(record, folder=folder).table

@@ -78,7 +78,7 @@ def summarise(config: NoiseDrawsConfig, table: pd.DataFrame) -> dict[str, Any]:
         "many and accuracy": (many, "test_accuracy"),
     }
     return {
-        data: {
+        str(data): {
             name: float(np.mean([spearman_rho(p[a], p[b]) for _, p in part.groupby("split")]))
             for name, (a, b) in pairs.items()
         }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any
 
 import pandas as pd
@@ -91,7 +92,8 @@ def measure(
     """
     seeds = range(len(trained.networks)) if seeds is None else seeds
     networks, features = trained.networks, trained.networks.features(split.train.x)
-    squares = sum(block.flatten(1).square().sum(1) for block in networks.parameters().values())
+    blocks = networks.parameters().values()
+    squares = reduce(torch.add, [block.flatten(1).square().sum(1) for block in blocks])
     columns = {
         "test_accuracy": accuracy(networks, split.test.x, split.test.y),
         "trace": hessian_trace(networks, split.train.x).total,
@@ -109,7 +111,7 @@ def measure(
 
 
 def correlations(table: pd.DataFrame, resamples: int = 2000) -> dict[str, RankCorrelation]:
-    """Rank correlation of every measure with test accuracy over the networks, with its intervals."""
+    """Rank correlation of every measure with test accuracy over the networks, with intervals."""
     return {
         m: spearman(table[m], table["test_accuracy"], seed=0, resamples=resamples) for m in MEASURES
     }
@@ -150,7 +152,7 @@ def compute(
 
 
 def summarise(config: PairProxyConfig, table: pd.DataFrame) -> dict[str, Any]:
-    """Accuracy, ranges and every measure's rank correlation with test accuracy, with its intervals."""
+    """Accuracy, ranges and every measure's rank correlation with test accuracy, with intervals."""
     found = {m: asdict(r) for m, r in correlations(table, resamples=9999).items()}
     return {
         "accuracy_mean": table["test_accuracy"].mean(),

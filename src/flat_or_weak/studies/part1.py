@@ -4,7 +4,7 @@ one.
 Each experiment is a frozen configuration, a list of cells (independent, so that an interrupted run
 resumes), and a function from a cell to rows, one per data set (and interpolator).
 
-    python -m flat_or_weak.studies.part1 interpolators        # writes results/part1_interpolators.json
+    python -m flat_or_weak.studies.part1 interpolators    # writes results/part1_interpolators.json
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import pandas as pd
 import torch
@@ -23,7 +24,7 @@ from flat_or_weak.studies.part1_summary import (
 )
 from flatness.curvature.norms import variation_norm
 from flatness.datasets.population import population_loss
-from flatness.datasets.targets import DataSet, draw, sample_inputs
+from flatness.datasets.targets import DataSet, SingleIndexSum, draw, sample_inputs
 from flatness.interpolators.adversarial import adversary
 from flatness.interpolators.bounds import flatness_lower_bound
 from flatness.interpolators.constructions import (
@@ -240,7 +241,7 @@ def adversary_cell(config: AdversaryConfig, target: str, ratio: float) -> list[d
             found = adversary(
                 data.x,
                 data.y,
-                data.target,
+                cast(SingleIndexSum, data.target),
                 act,
                 best,
                 generator("bad", target, ratio),
@@ -292,9 +293,8 @@ def flattest_cell(
     n, act = round(ratio * d), ACTIVATIONS[activation]
     data = draw("relu" if target == "zero" else target, n, d, config.seeds, law, noise)
     if target == "zero":
-        data = replace(
-            data, y=data.y - data.target(data.x), target=replace(data.target, weights=(0.0,))
-        )
+        zero = replace(cast(SingleIndexSum, data.target), weights=(0.0,))
+        data = replace(data, y=data.y - data.target(data.x), target=zero)
     schedules = (Schedule(steps=config.steps),)
 
     def search(one: DataSet) -> TwoLayer:
@@ -330,7 +330,7 @@ def cells(config) -> list[tuple]:
     return [(target, ratio) for ratio in config.ratios for target in config.targets]
 
 
-_CELLS = {
+_CELLS: dict[type, tuple[Callable[..., list[dict]], Callable[[pd.DataFrame], dict]]] = {
     InterpolatorsConfig: (interpolators_cell, interpolators_summary),
     AdversaryConfig: (adversary_cell, adversary_summary),
     FlattestConfig: (flattest_cell, flattest_summary),

@@ -69,7 +69,7 @@ def summarise(config: ProbeSetsConfig, table: pd.DataFrame) -> dict[str, Any]:
     """Reliability of one probe set, with its interval, and rho with accuracy of every set and of
     their sum, by data set.
     """
-    return {data: confounds.summarise_probe_sets(part) for data, part in table.groupby("data")}
+    return {str(data): confounds.summarise_probe_sets(part) for data, part in table.groupby("data")}
 
 
 def data_hashes(config: ProbeSetsConfig) -> dict[str, str]:

@@ -210,7 +210,7 @@ def beside_published(results: dict[str, ranks.RankCorrelation]) -> pd.DataFrame:
 
 
 def summarise(config: RegionSelectionConfig, table: pd.DataFrame) -> dict[str, Any]:
-    """Accuracy, every measure's correlation with it and its intervals, and the corrected p-values."""
+    """Accuracy, every measure's correlation with it, its intervals, and the corrected p-values."""
     results, kept = correlations(table, resamples=9999), usable(table)
     beside = correlations(table, RIVALS, resamples=9999)
     return {

@@ -108,7 +108,7 @@ def summarise(config: RightAnswersConfig, table: pd.DataFrame) -> dict[str, Any]
     for data, part in table.groupby("data"):
         halves = half_accuracies(part)
         within = part[["split"]].assign(first=halves[0], second=halves[1]).groupby("split")
-        summary[data] = {
+        summary[str(data)] = {
             "accuracy": float(part.test_accuracy.mean()),
             "sd within splits": float(part.groupby("split").test_accuracy.std().mean()),
             "rho of halves": float(

@@ -23,8 +23,10 @@ def by_size(table: pd.DataFrame, measure: str, given: tuple[str, ...] = ()) -> M
     part = confounds.kept(table)
     groups = part.groupby(["n", "split"])
     rhos = confounds.rho_by_split(part, measure, given, by=("n", "split"))
-    sizes = groups.size().to_numpy() - len(given)
-    return meta_regression(rhos.to_numpy(), sizes, np.log2([n for n, _ in rhos.index]))
+    sizes = groups.size() - len(given)
+    return meta_regression(
+        rhos, sizes.tolist(), np.log2(rhos.index.get_level_values(0).to_numpy(float))
+    )
 
 
 def crossed_with_images(
@@ -32,8 +34,8 @@ def crossed_with_images(
 ) -> Crossed:
     """`pooled` with the error of the test images, which all splits share.
 
-    ``images`` is the table of :mod:`flat_or_weak.studies.right_answers` for networks of ``table`` (one
-    data set); only its splits count. Each block of test images is left out in turn.
+    ``images`` is the table of :mod:`flat_or_weak.studies.right_answers` for networks of ``table``
+    (one data set); only its splits count. Each block of test images is left out in turn.
     """
     part = confounds.kept(table).merge(
         images.drop(columns="test_accuracy"), on=["data", "split", "seed"], how="inner"

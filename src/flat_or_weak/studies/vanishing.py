@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -63,7 +63,8 @@ class VanishingConfig:
         training accuracy .9999, from n = 12,000 on at 1 and with the learning rate divided by ten
         after 80 % of the epochs.
         """
-        batch_size, lr = self.setting(n)[2 if regime == "small" else 3]
+        _, _, small, large = self.setting(n)
+        batch_size, lr = small if regime == "small" else large
         late = n >= 12000
         return SGD(
             batch_size,
@@ -75,7 +76,7 @@ class VanishingConfig:
 
 
 def units(config: VanishingConfig) -> list[dict[str, Any]]:
-    """A few networks of one size and regime at a time: five up to n = 6000, one from n = 24,000 on."""
+    """A few networks of one size and regime at a time: 5 up to n = 6000, 1 from n = 24,000 on."""
     found = []
     for n, networks, *_ in config.settings:
         size = max(1, min(5, 30000 // n))
@@ -167,7 +168,7 @@ def measure(
 
 
 def finite_trace(networks: MLPEnsemble, x: Tensor) -> Tensor:
-    """Exact Hessian trace (M,), NaN for networks that left the finite numbers or whose trace does."""
+    """Exact Hessian trace (M,), NaN for nets that left the finite numbers or whose trace did."""
     try:
         trace = hessian_trace(networks, x).total.double().cpu()
     except ValueError:  # beyond the floating-point numbers for one of them at least
@@ -231,8 +232,9 @@ def summarise(config: VanishingConfig, table: pd.DataFrame) -> dict[str, Any]:
         }
         for n, part in table.groupby("n")
     }
-    rho = {str(n): {} for n in table["n"].unique()}
-    for (n, label), row in vanishing_correlations.correlations(table).iterrows():
+    rho: dict[str, dict[str, Any]] = {str(n): {} for n in table["n"].unique()}
+    for key, row in vanishing_correlations.correlations(table).iterrows():
+        n, label = cast(tuple[int, str], key)
         rho[str(n)][label] = {name: plain(value) for name, value in row.items()}
     frames = {
         "gaps": vanishing_summary.accuracy_gaps(table),

@@ -178,7 +178,7 @@ def _instance(classes: tuple[type, ...], annotation: Any) -> Kind:
     return kind
 
 
-def _entries(container: type[Iterable[Any]], classes: tuple[type, ...], annotation: Any) -> Kind:
+def _entries(container: Any, classes: tuple[type, ...], annotation: Any) -> Kind:
     wanted = _said(typing.get_args(annotation)[0])
 
     def kind(name: str, value: Any, met: Met, real: bool) -> None:

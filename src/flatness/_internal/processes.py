@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from types import FrameType
+from typing import Any, cast
 
 from tqdm import tqdm
 
-Job = tuple[Callable[..., Any], tuple]
+Job = tuple[Callable[..., Any], tuple[Any, ...]]
+Pipe = connection.Connection
 PATIENCE = 3
 
 
@@ -37,7 +39,7 @@ def map_processes(
     workers: int | None,
     progress: bool,
     label: str,
-) -> list:
+) -> list[Any]:
     """``[function(job) for job in jobs]`` on ``workers`` processes (default: the usable cores), in
     the order of the jobs.
 
@@ -51,7 +53,7 @@ def map_processes(
     if workers is not None and integer("workers", workers) < 1:
         raise ValueError(f"workers must be a positive integer or None, got {workers}")
     workers = min(workers or usable_cores(), len(jobs))
-    bar = {"total": len(jobs), "desc": label, "disable": not progress}
+    bar: dict[str, Any] = {"total": len(jobs), "desc": label, "disable": not progress}
     if workers <= 1:
         return list(tqdm(map(function, jobs), **bar))
     numbered = {number: (function, (job,)) for number, job in enumerate(jobs)}
@@ -67,27 +69,26 @@ def on_processes(jobs: Mapping[int, Job], workers: int) -> Iterator[tuple[int, A
     raises is raised here, with the worker's traceback as a note. No process outlives the iteration,
     nor this process: workers watch their parent and end with it.
     """
-    queue, deaths, team = deque(jobs), Counter[int](), {}
+    queue, deaths = deque(jobs), Counter[int]()
+    team: dict[Pipe, tuple[Any, int]] = {}  # each pipe with its process and the number of its job
 
-    def give(pipe, process):
+    def give(pipe: Pipe, process: Any) -> None:
         if not queue:
-            del team[pipe]
+            team.pop(pipe, None)
             return _end(pipe, process)
         number = queue.popleft()
         team[pipe] = process, number
         with suppress(OSError):  # it has died: so says the next recv
             pipe.send(jobs[number])
 
-    def hire():
-        pipe, process = _start()
-        team[pipe] = process, None
-        give(pipe, process)
+    def hire() -> None:
+        give(*_start())
 
     try:
         for _ in range(min(workers, len(jobs))):
             hire()
         while team:
-            for pipe in connection.wait(list(team)):
+            for pipe in cast(list[Pipe], connection.wait(list(team))):
                 process, number = team[pipe]
                 try:
                     fine, result = pipe.recv()
@@ -112,7 +113,7 @@ def on_processes(jobs: Mapping[int, Job], workers: int) -> Iterator[tuple[int, A
             _end(pipe, process)
 
 
-def _start() -> tuple[connection.Connection, Any]:
+def _start() -> tuple[Pipe, Any]:
     """A process that waits for jobs. Ctrl-C and a closed terminal, which reach every process of a
     group, are left to the parent."""
     context = get_context("spawn")
@@ -124,13 +125,13 @@ def _start() -> tuple[connection.Connection, Any]:
     return ours, process
 
 
-def _end(pipe: connection.Connection, process: Any) -> None:
+def _end(pipe: Pipe, process: Any) -> None:
     pipe.close()
     process.kill()
     process.join()
 
 
-def _work(pipe: connection.Connection) -> None:
+def _work(pipe: Pipe) -> None:
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -141,11 +142,13 @@ def _work(pipe: connection.Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    connection.wait([parent_process().sentinel])
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
     os._exit(1)
 
 
-def _outcome(job: bytes) -> bytes:
+def _outcome(job: bytes) -> memoryview:
     """(True, result) of a job, or (False, the exception that it raised)."""
     try:
         function, arguments = ForkingPickler.loads(job)
@@ -168,7 +171,7 @@ def signals_interrupt() -> Iterator[None]:
     numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
     before: dict[int, Any] = {}
 
-    def interrupt(number, frame):
+    def interrupt(number: int, frame: FrameType | None) -> None:
         for other in before:
             signal.signal(other, signal.SIG_IGN)
         raise KeyboardInterrupt(number)
@@ -185,7 +188,7 @@ def signals_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def single_threaded():
+def single_threaded() -> Iterator[None]:
     """One BLAS thread in the processes started inside: they are parallel already."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     before = {name: os.environ.get(name) for name in names}

@@ -67,8 +67,8 @@ def shape(*shapes: str, real: bool = True) -> Rule:
         )
         free = " of sizes >= 1" if not known else ""
         raise ValueError(
-            f"{name}: expected shape {text}{free}{' with ' if known else ''}{'; '.join(known)}, got "
-            f"{size}"
+            f"{name}: expected shape {text}{free}{' with ' if known else ''}{'; '.join(known)}, "
+            f"got {size}"
         )
 
     return rule

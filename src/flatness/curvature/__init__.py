@@ -1,10 +1,10 @@
-"""Flatness at a point: the exact Hessian trace, its diagonal and spectrum, sharpness, margins, norms.
+"""Flatness at a point: the Hessian trace, its diagonal and spectrum, sharpness, margins, norms.
 
 * `diagonal`: the exact diagonal of the Hessian of the training loss of a ReLU network, one entry
   per parameter.
 * `margins`: output margins and norms of ReLU networks, batched over an ensemble.
-* `modules`: the trace of the Hessian for any ``torch.nn.Module``, exact where every parameter enters
-  the outputs piecewise linearly, estimated everywhere.
+* `modules`: the trace of the Hessian for any ``torch.nn.Module``, exact where every parameter
+  enters the outputs piecewise linearly, estimated everywhere.
 * `norms`: the variation norm of a two-layer homogeneous network and its power sums.
 * `pacbayes`: PAC-Bayes: the Kullback-Leibler term of weakness, and a bound that holds for trained
   networks.

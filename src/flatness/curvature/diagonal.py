@@ -38,8 +38,8 @@ def hessian_diagonal(
 
     With the layer's input h_{l-1} and the curvature e_lj of `unit_energies`,
 
-        d^2 L / d W_lji^2 = (1/n) sum_k h_{l-1,i}(x_k)^2 e_lj(x_k),     d^2 L / d b_lj^2 = (1/n) sum_k
-        e_lj(x_k).
+        d^2 L / d W_lji^2 = (1/n) sum_k h_{l-1,i}(x_k)^2 e_lj(x_k),
+        d^2 L / d b_lj^2 = (1/n) sum_k e_lj(x_k).
 
     All entries are >= 0 and their sum is `flatness.curvature.trace.hessian_trace`. The loss is the
     cross-entropy in nats or half the squared error; labels do not matter. ``x`` is (n, d_0); inputs
@@ -48,9 +48,11 @@ def hessian_diagonal(
 
     Source: our chapter c1_invariant_flatness.
 
-    >>> net = MLPEnsemble([torch.tensor([[[3.0]]]), torch.tensor([[[2.0]]])], None)   # f(x) = 2 relu(3 x)
+    For f(x) = 2 relu(3 x) at x = 1 they are (2 x)^2 and (3 x)^2:
+
+    >>> net = MLPEnsemble([torch.tensor([[[3.0]]]), torch.tensor([[[2.0]]])], None)
     >>> entries = hessian_diagonal(net, torch.tensor([[1.0]]), loss="square")
-    >>> [w.item() for w in entries.weights]                                           # (2 x)^2 and (3 x)^2
+    >>> [w.item() for w in entries.weights]
     [4.0, 9.0]
     """
     outputs, widths = networks.widths[-1], networks.widths[1:]

@@ -139,6 +139,7 @@ class NoisyTraining:
         if networks.biases is None or len(networks.weights) < 2:
             raise ValueError("networks: expected biases and at least one hidden layer")
         self.networks, self.y = networks, y
+        self.biases = networks.biases
         self.first = networks.preactivations(x)[0]
         values, vectors = torch.linalg.eigh(x @ x.T + 1)
         self.root = vectors * values.clamp_min(0).sqrt()
@@ -158,7 +159,7 @@ class NoisyTraining:
         shift = self.root @ normal(self.root.shape[1], self.first.shape[2])
         z = torch.addcmul(self.first, sigma[:, 0], shift)
         for layer in range(1, len(self.networks.weights)):
-            weight, bias = self.networks.weights[layer], self.networks.biases[layer][:, None]
+            weight, bias = self.networks.weights[layer], self.biases[layer][:, None]
             weight = weight + sigma[:, layer] * normal(*weight.shape[1:])
             z = torch.baddbmm(
                 bias + sigma[:, layer] * normal(1, bias.shape[2]), z.relu_(), weight.mT

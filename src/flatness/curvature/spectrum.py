@@ -84,21 +84,22 @@ def hessian_products(
     full = matrix == "hessian"
 
     def product(v: MLPEnsemble) -> MLPEnsemble:
-        tangents = [None]  # derivative of the inputs of each layer along v
+        tangents: list[Tensor] = []  # derivative of the inputs of every layer but the first along v
         for layer, direction in enumerate(v.weights):
             tangent = inputs[layer] @ direction.mT
             if v.biases is not None:
                 tangent = tangent + v.biases[layer][:, None]
             if layer:
-                tangent = tangent + tangents[layer] @ networks.weights[layer].mT
+                tangent = tangent + tangents[layer - 1] @ networks.weights[layer].mT
             tangents.append(tangent if layer == len(z) - 1 else tangent * active[layer])
         moved = tangents.pop()
         back = p * (moved - (p * moved).sum(-1, keepdim=True)) / len(x)
-        weights, biases = [], []
+        weights: list[Tensor] = []
+        biases: list[Tensor] = []
         for layer in reversed(range(len(z))):
             weight = back.mT @ inputs[layer]
             if full and layer:
-                weight = weight + delta[layer].mT @ tangents[layer]
+                weight = weight + delta[layer].mT @ tangents[layer - 1]
             weights.insert(0, weight)
             biases.insert(0, back.sum(1))
             if layer:
@@ -191,8 +192,8 @@ def lambda_max(
     shapes = [block.shape for block in networks.parameters().values()]
     if scale is not None and [block.shape for block in scale.parameters().values()] != shapes:
         raise ValueError(
-            f"scale: expected the shape of the networks, {len(networks)} of widths {networks.widths}, "
-            f"got {len(scale)} of "
+            f"scale: expected the shape of the networks, {len(networks)} of widths "
+            f"{networks.widths}, got {len(scale)} of "
             f"{scale.widths}"
         )
     if scale is None and len(x) < x.shape[1]:
@@ -209,12 +210,7 @@ def lambda_max(
     for first in range(0, len(networks), group):
         part = networks[first : first + group]
         weight = None if scale is None else flatten(scale[first : first + group])
-        product = hessian_products(part, x, y, matrix=matrix)
-
-        def scaled(v: Tensor, part=part, weight=weight, product=product) -> Tensor:
-            image = flatten(product(unflatten(v if weight is None else weight * v, part)))
-            return image if weight is None else weight * image
-
+        scaled = _scaled(part, hessian_products(part, x, y, matrix=matrix), weight)
         found.append(
             largest_eigenvalue(scaled, start.expand(len(part), -1), rtol=rtol, max_steps=max_steps)
         )
@@ -223,3 +219,17 @@ def lambda_max(
         torch.cat([e.residual for e in found]),
         max(e.steps for e in found),
     )
+
+
+def _scaled(
+    networks: MLPEnsemble,
+    product: Callable[[MLPEnsemble], MLPEnsemble],
+    weight: Tensor | None,
+) -> Callable[[Tensor], Tensor]:
+    """The map v -> D A D v of vectors, with D = diag(``weight``), or the identity."""
+
+    def scaled(v: Tensor) -> Tensor:
+        image = flatten(product(unflatten(v if weight is None else weight * v, networks)))
+        return image if weight is None else weight * image
+
+    return scaled

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -272,9 +273,8 @@ def hutchinson_trace(
             for block in blocks
         ]
         products = torch.autograd.grad(gradients, blocks, signs, retain_graph=True)
-        samples.append(
-            sum((v * hv).flatten(1).sum(1) for v, hv in zip(signs, products, strict=True))
-        )
+        terms = [(v * hv).flatten(1).sum(1) for v, hv in zip(signs, products, strict=True)]
+        samples.append(reduce(torch.add, terms))
     drawn = torch.stack(samples, dim=1)
     return TraceEstimate(drawn.mean(1), drawn.std(1) / probes**0.5, drawn)
 

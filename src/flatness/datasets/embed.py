@@ -43,7 +43,7 @@ def covered_indices(name: str) -> torch.Tensor:
 
 
 def embed(name: str, target: Path, data: str | Path | None = None) -> Path:
-    """Write ``target/<name>.npz`` from the full data set (in the cache, or in the folder `data`)."""
+    """Write ``target/<name>.npz`` from the full data set (in the cache or the folder `data`)."""
     index = covered_indices(name)
     pool = load_pool(name, data)
     path = Path(target) / f"{name}.npz"

@@ -34,7 +34,7 @@ TRAIN_ONLY_FROM = (
 
 
 class MissingImages(FileNotFoundError):
-    """The images asked for are neither embedded nor in the cache; the message says how to get them."""
+    """The images asked for are neither embedded nor cached; the message says how to get them."""
 
 
 class Points(NamedTuple):
@@ -44,7 +44,7 @@ class Points(NamedTuple):
 
     x: torch.Tensor
     y: torch.Tensor
-    index: torch.Tensor
+    index: torch.Tensor  # type: ignore[assignment]  # hides tuple.index
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,7 +313,7 @@ def _index(index: torch.Tensor) -> torch.Tensor:
 def _check_int(argument: str, value: int, low: int | None = None, high: int | None = None) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{argument}: expected an integer, got {value!r}")
-    if low is not None and not low <= value <= high:
+    if low is not None and high is not None and not low <= value <= high:
         raise ValueError(f"{argument}: expected an integer in {low}..{high}, got {value}")
 
 

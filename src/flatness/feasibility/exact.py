@@ -74,7 +74,7 @@ def proven(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: 
 def proof(
     farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int
 ) -> Farkas | None:
-    """``farkas``, or exact multipliers on its support rounded, if an exact refutation exists there."""
+    """``farkas``, or exact multipliers on its support rounded, if an exact refutation is there."""
     if proven(farkas, points, labels, num_classes):
         return farkas
     weights = _exact_farkas(farkas, points, labels, num_classes)

@@ -89,7 +89,7 @@ class Estimate:
 
     @property
     def effective_runs(self) -> float:
-        """``(sum w)^2 / sum w^2``: near ``R`` if all runs agree, near 1 if one run carries the sum."""
+        """``(sum w)^2 / sum w^2``: near ``R`` if all runs agree, near 1 if one carries the sum."""
         ratios = np.exp(self.log_runs - self.log_runs.max())
         return float(ratios.sum() ** 2 / (ratios**2).sum())
 
@@ -245,7 +245,8 @@ def count_labellings(
         levels.append(len(prefixes))
         if levels[-1] > limit:
             raise ValueError(
-                f"more than limit = {limit} labellings after {len(levels) - 1} points; estimate instead"
+                f"more than limit = {limit} labellings after {len(levels) - 1} points; estimate "
+                "instead"
             )
     return Count(levels[-1], tuple(levels), tree.undecided, tree.calls)
 

@@ -39,7 +39,7 @@ class Frame:
         return np.array(rows, dtype=object)
 
     def given(self, layers: np.ndarray) -> np.ndarray:
-        """Layers ``(..., K, D + 1)`` of the frame in the given features; only the bias is rounded."""
+        """Layers ``(..., K, D + 1)`` of the frame in the given features; only the bias rounds."""
         weights = np.ldexp(layers[..., :-1], -self.exponent)
         bias = layers[..., -1] - weights @ self.shift
         return np.concatenate([weights, bias[..., None]], axis=-1)
@@ -49,9 +49,9 @@ class Frame:
         weights = np.ldexp(layers[..., :-1], self.exponent)
         bias = layers[..., -1].copy()
         moved = np.flatnonzero(self.shift)
-        for at in np.ndindex(bias.shape if len(moved) else ()) if len(moved) else ():
+        for at in np.ndindex(bias.shape) if len(moved) else ():
             terms = zip(layers[at][moved].tolist(), self.shift[moved].tolist(), strict=True)
-            bias[at] = sum((Fraction(w) * Fraction(m) for w, m in terms), Fraction(bias[at]))
+            bias[at] = sum((Fraction(w) * Fraction(m) for w, m in terms), Fraction(float(bias[at])))
         return np.concatenate([weights, bias[..., None]], axis=-1)
 
 

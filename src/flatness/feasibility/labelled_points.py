@@ -28,7 +28,8 @@ def refuse_contradictions(points: np.ndarray, labels: np.ndarray) -> None:
     """
     if points.ndim != 2 or integer_array("labels", labels).shape != points.shape[:1]:
         raise ValueError(
-            f"points, labels: expected shapes (n, D) and (n,), got {points.shape} and {labels.shape}"
+            f"points, labels: expected shapes (n, D) and (n,), got {points.shape} and "
+            f"{labels.shape}"
         )
     _, group = np.unique(points, axis=0, return_inverse=True)
     group = group.ravel()
@@ -37,12 +38,17 @@ def refuse_contradictions(points: np.ndarray, labels: np.ndarray) -> None:
     if clash.any():
         i, j = sorted(int(v) for v in order[np.flatnonzero(clash)[0] + np.arange(2)])
         farkas = Farkas(np.array([i, j]), labels[[j, i]], np.ones(2))
-        message = f"training points {i} and {j} have the same features and the labels {labels[i]} and {labels[j]}"
+        message = (
+            f"training points {i} and {j} have the same features and the labels {labels[i]} and "
+            f"{labels[j]}"
+        )
         raise TrainingPolicyInfeasible(message, farkas)
 
 
 def _features(name: str, values: Any) -> np.ndarray:
-    """``values`` as float64, not necessarily finite; half and quarter precision is converted exactly."""
+    """``values`` as float64, not necessarily finite; half and quarter precision is converted
+    exactly.
+    """
     if isinstance(values, Tensor) and values.dtype.is_floating_point:
         values = values.detach().double()
     try:

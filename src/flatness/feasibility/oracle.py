@@ -51,9 +51,10 @@ class Oracle:
     ``points (n + q, D + 1)`` are all points in the ``frame``, ``rows (n + q, d)`` in the whitened
     coordinates of the ``cone``; a layer ``W`` there is ``W @ transform`` in the frame. ``policy``
     is 1 where a member of the training policy is known, -1 where neither a member nor a refutation
-    was found. ``exact``: what floating point leaves open goes to rational arithmetic; with ``ties =
-    "decide"`` a refutation that holds within rounding only does, too. ``centre (K, d)`` and ``inverse`` are those of :meth:`PolicyCone.centre`, ``None``
-    where floating point finds no member.
+    was found. ``exact``: what floating point leaves open goes to rational arithmetic; with
+    ``ties = "decide"`` a refutation that holds within rounding only does, too. ``centre (K, d)``
+    and ``inverse`` are those of :meth:`PolicyCone.centre`, ``None`` where floating point finds no
+    member.
 
     Raises :class:`TrainingPolicyInfeasible`, with a Farkas vector that passed its test, where no
     last layer keeps the labels.
@@ -78,7 +79,8 @@ class Oracle:
         self.cone = PolicyCone(self.rows[: self.n], labels, num_classes)
         self.budget = rational.Budget()
         self.policy, member = self._member()
-        self.centre = self.inverse = None
+        self.centre: np.ndarray | None = None
+        self.inverse: np.ndarray | None = None
         if member is not None:
             self.centre, self.inverse = self.cone.centre(member)
 

@@ -19,6 +19,7 @@ the cone and rays from it (one factorisation); refutations from two classes (lea
 """
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -86,8 +87,8 @@ class PairVerdicts:
 
 @dataclass(frozen=True)
 class EnsembleVerdicts:
-    """Verdicts of ``M`` networks; ``networks[m]`` is ``None``, and ``reasons[m]`` says why, where no
-    last layer keeps the training labels or the network cannot be measured (features that are not
+    """Verdicts of ``M`` networks; ``networks[m]`` is ``None``, and ``reasons[m]`` says why, where
+    no last layer keeps the training labels or the network cannot be measured (features that are not
     finite, say).
 
     ``policy (M,)`` int8: the training policy has a member (1), is empty by a certificate (0), or
@@ -141,13 +142,14 @@ class _Ledger:
 
     def starts(self, index: np.ndarray) -> np.ndarray:
         """Near the layer that comes nearest to giving the probe its class."""
-        known = np.stack([self.oracle.centre, *(layer for layer in self.layers if layer.any())])
+        centre = cast(np.ndarray, self.oracle.centre)  # asked for members of the policy only
+        known = np.stack([centre, *(layer for layer in self.layers if layer.any())])
         probes, classes = self.pairs[index].T
         logits = np.einsum("lkd,bd->bkl", known, self.own[probes], optimize=True)
         mine = logits[np.arange(len(index)), classes].copy()
         logits[np.arange(len(index)), classes] = -np.inf
         best = (mine - logits.max(1)).argmax(1)
-        return (1 - NEAR) * self.oracle.centre + NEAR * known[best]
+        return (1 - NEAR) * centre + NEAR * known[best]
 
     def offer(self, index: np.ndarray, layers: np.ndarray, step: str) -> None:
         """Try layers ``(B, K, d)`` for whatever they predict at undecided pairs."""
@@ -324,10 +326,10 @@ def _pair_verdicts(
 
 
 def _rays(oracle: Oracle, ledger: _Ledger) -> np.ndarray:
-    """Offer the centre and the rays from it; ``[p, c, a]``: whether a layer that keeps the points of
-    ``a`` and ``c`` apart puts ``c`` above ``a`` at probe ``p``."""
+    """Offer the centre and the rays from it; ``[p, c, a]``: whether a layer that keeps the points
+    of ``a`` and ``c`` apart puts ``c`` above ``a`` at probe ``p``."""
     classes, own = oracle.num_classes, ledger.own
-    if oracle.centre is None:
+    if oracle.centre is None or oracle.inverse is None:
         return np.zeros((len(own), classes, classes), dtype=bool)
     rays = oracle.cone.rays(oracle.centre, oracle.inverse, own)
     rays = np.concatenate([oracle.centre[None], rays])

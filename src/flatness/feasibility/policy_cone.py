@@ -260,18 +260,18 @@ def _solution(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _own_slacks(layers: np.ndarray, own: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """``<w_c - w_k, p>`` for layers ``(B, K, d)``, own points ``(B, r, d)``: shape ``(B, r, K)``."""
+    """``<w_c - w_k, p>`` for layers ``(B, K, d)``, own points ``(B, r, d)``: ``(B, r, K)``."""
     logits = own @ layers.transpose(0, 2, 1)
     return np.take_along_axis(logits, labels[..., None], -1) - logits
 
 
 def _flows(weights: np.ndarray, is_label: np.ndarray) -> np.ndarray:
-    """``sum_k weights[k] (e_c - e_k)`` for each own point; ``weights`` is zero at the label itself."""
+    """``sum_k weights[k] (e_c - e_k)`` for each own point; ``weights`` is 0 at the label itself."""
     return is_label * weights.sum(-1, keepdims=True) - weights
 
 
 def _own_curvature(pull: np.ndarray, own: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """``sum over own rows of pull (e_c - e_k)(e_c - e_k)^T (x) p p^T``: shape ``(B, K, K, d, d)``."""
+    """``sum over own rows of pull (e_c - e_k)(e_c - e_k)^T (x) p p^T``: ``(B, K, K, d, d)``."""
     batch, r, classes = pull.shape
     d = own.shape[-1]
     graph = np.zeros((batch, r, classes, classes))

@@ -174,7 +174,7 @@ def linear_program(
     layer = np.array(solution.col_value[:size]).reshape(cone.num_classes, cone.d)
     dual = np.abs(np.array(solution.row_dual))
     if not deepest:
-        ray = solver.getDualRay()
+        ray = solver.getDualRay()  # type: ignore[attr-defined]  # missing from the stub
         dual = np.abs(np.array(ray[2])) if ray[1] else np.zeros(len(rows))
     tight = dual > 1e-9 * max(dual.max(initial=0.0), 1e-300)
     points = np.concatenate([cone.order[number], cone.n + own_number])[tight]

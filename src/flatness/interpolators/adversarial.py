@@ -147,8 +147,8 @@ def adversary(
         )
     if not isinstance(target, SingleIndexSum):
         raise ValueError(
-            "target: the adversary needs a sum of single-index links: only there is the population loss "
-            "in closed form"
+            "target: the adversary needs a sum of single-index links: only there is the population "
+            "loss in closed form"
         )
     if not isinstance(bracket, tuple | list) or len(bracket) != 2:
         raise ValueError(f"bracket: expected the smallest and the largest mu, got {bracket!r}")
@@ -163,8 +163,8 @@ def adversary(
     check_counting(x.shape[-2], x.shape[-1], width, activation)
     if target.directions.shape[::2] != x.shape[::2]:
         raise ValueError(
-            f"target, x: expected {len(x)} targets in R^{x.shape[-1]}, got {len(target.directions)} in "
-            f"R^{target.directions.shape[-1]}"
+            f"target, x: expected {len(x)} targets in R^{x.shape[-1]}, got "
+            f"{len(target.directions)} in R^{target.directions.shape[-1]}"
         )
     mean, square = target_moments(target)
     scale = reference / (square - mean**2)
@@ -173,7 +173,7 @@ def adversary(
     for _ in range(rounds):
         mu = ((low + high) / 2).exp()
 
-        def pull(a, W, lam):
+        def pull(a, W, lam, mu=mu):
             _, grad_a, grad_W = _pull(a, W, target, activation)
             strength = lam * mu * scale
             return strength[:, None] * grad_a, strength[:, None, None] * grad_W

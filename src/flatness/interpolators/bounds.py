@@ -69,7 +69,7 @@ def flatness_lower_bound(
             * (x.square().sum(-1).mean(-1) * y.square().mean(-1)).sqrt()
         )
     sizes = (x.norm(dim=-1) * y.abs()) ** q
-    spread = 1.0 if p == 1 else width ** (1 - q)
+    spread = 1.0 if width is None or p == 1 else width ** (1 - q)
     return kappa(p) * p**q * activation.smallest_slope ** (2 / (p + 1)) * spread * sizes.mean(-1)
 
 

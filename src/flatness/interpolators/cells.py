@@ -1,12 +1,14 @@
-"""The activation cells of a sample: the sign patterns (sign <u, x_i>)_i of the directions u off the kinks.
+"""The activation cells of a sample: the sign patterns (sign <u, x_i>)_i of directions u off kinks.
 
-The hyperplanes orthogonal to x_1, ..., x_n cut R^d into open cones, on each of which every neuron of degree
-one is linear in its direction.  In general position their number is 2 sum_{k < d} C(n - 1, k) (Schlaefli;
-Cover 1965); it is smaller when hyperplanes coincide or more than d - 1 of them meet in a line.
+The hyperplanes orthogonal to x_1, ..., x_n cut R^d into open cones, on each of which every neuron
+of degree one is linear in its direction.  In general position their number is
+2 sum_{k < d} C(n - 1, k) (Schlaefli; Cover 1965); it is smaller when hyperplanes coincide or more
+than d - 1 of them meet in a line.
 
-Every cell of an arrangement that spans R^d has an extreme ray, and around a ray the arrangement looks like
-that of the samples orthogonal to it, one dimension lower.  So: all rays, each the null direction of d - 1
-samples, then all cells around each ray; our own arrangement of a standard argument.
+Every cell of an arrangement that spans R^d has an extreme ray, and around a ray the arrangement
+looks like that of the samples orthogonal to it, one dimension lower.  So: all rays, each the null
+direction of d - 1 samples, then all cells around each ray; our own arrangement of a standard
+argument.
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ def cell_count(n: int, d: int) -> int:
 def cells(x: np.ndarray, tolerance: float = 1e-10) -> np.ndarray:
     """All sign patterns of directions off the kinks, (C, n) int8 with entries -1, 1.
 
-    x (n, d) float64: non-zero rows that span R^d.  A sample counts as orthogonal to a ray when the cosine is
-    at most `tolerance`; then both its signs are tried, so that a nearly degenerate sample costs cells of
-    width `tolerance` at most.
+    x (n, d) float64: non-zero rows that span R^d.  A sample counts as orthogonal to a ray when the
+    cosine is at most `tolerance`; then both its signs are tried, so that a nearly degenerate sample
+    costs cells of width `tolerance` at most.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def _both_signs(signs: np.ndarray, subsets: np.ndarray) -> np.ndarray:
 
 
 def _null_directions(rows: np.ndarray) -> np.ndarray:
-    """A direction orthogonal to d - 1 rows, (N, d - 1, d) -> (N, d): the generalised cross product."""
+    """A direction orthogonal to d - 1 rows, (N, d - 1, d) -> (N, d): generalised cross product."""
     minors = [np.linalg.det(np.delete(rows, k, axis=-1)) for k in range(rows.shape[-1])]
     return np.stack(minors, 1) * (-1.0) ** np.arange(rows.shape[-1])
 

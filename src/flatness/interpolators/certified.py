@@ -99,8 +99,9 @@ def certified_flattest(
     """The flattest interpolator of one data set x (n, d), y (n,), float64, and its certificate.
 
     Cells are listed when there are at most `most_cells` of them (d = 5, n = 40 has 184,342), for
-    at most `seconds`; beyond, `rounds` rounds (8, or 4 beyond 200 samples) of neurons on faces.  `start`, networks of which any
-    that interpolates is never beaten in F* by the answer, supplies directions.
+    at most `seconds`; beyond, `rounds` rounds (8, or 4 beyond 200 samples) of neurons on faces.
+    `start`, networks of which any that interpolates is never beaten in F* by the answer, supplies
+    directions.
 
     Raises
     ------

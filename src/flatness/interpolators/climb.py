@@ -1,10 +1,11 @@
 """Ascent of the dual ratio over directions, where the activation cells are too many to list.
 
-The ratio |<xi, phi(u)>| / g(u) is smooth inside a cell and jumps up where a sample reaches the kink from its
-steep side: g no longer pays for it.  So an ascent alternates two moves on the face {u : <u, x_k> = 0, k in K}
-of samples held on the kink: go to the stationary point of the face, u = H c, with H the inverse of M
-restricted to the face; or hold one more sample, which costs (x_k^T H c)^2 / x_k^T H x_k of c^T H c and takes
-|x_k|^2 times the difference of the squared slopes off b.  Finds columns; certifies nothing.
+The ratio |<xi, phi(u)>| / g(u) is smooth inside a cell and jumps up where a sample reaches the kink
+from its steep side: g no longer pays for it.  So an ascent alternates two moves on the face
+{u : <u, x_k> = 0, k in K} of samples held on the kink: go to the stationary point of the face,
+u = H c, with H the inverse of M restricted to the face; or hold one more sample, which costs
+(x_k^T H c)^2 / x_k^T H x_k of c^T H c and takes |x_k|^2 times the difference of the squared slopes
+off b.  Finds columns; certifies nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def climb(
     count: int,
     steps: int = 30,
 ) -> tuple[Neurons, np.ndarray]:
-    """Directions reached from `start` by moves that raise side * <xi, phi(u)> / g(u), and that ratio (K,)."""
+    """Directions reached from `start` by moves that raise side * <xi, phi(u)> / g(u), and that
+    ratio (K,).
+    """
     u = start.directions / np.linalg.norm(start.directions, axis=1, keepdims=True)
     held = np.abs(u @ x.T) <= KINK * np.linalg.norm(x, axis=1)
     xi = start.side[:, None] * xi

@@ -1,9 +1,9 @@
 """The flattest interpolator over a growing set of neurons: a linear programme and its pricing.
 
-For p = 1 the flattest interpolator is minimise sum_j |a_j| g(u_j) subject to sum_j a_j phi(u_j) = y over all
-directions.  Over finitely many it is a linear programme; its dual xi says what else is worth having: any
-direction with |<xi, phi(u)>| > g(u).  Columns are scaled to cost 1, one for each sign of a_j.  The programme
-is kept by HiGHS and restarted from the last basis.
+For p = 1 the flattest interpolator is minimise sum_j |a_j| g(u_j) subject to sum_j a_j phi(u_j) = y
+over all directions.  Over finitely many it is a linear programme; its dual xi says what else is
+worth having: any direction with |<xi, phi(u)>| > g(u).  Columns are scaled to cost 1, one for each
+sign of a_j.  The programme is kept by HiGHS and restarted from the last basis.
 
 Slack columns +-e_i at a high price make every programme feasible and keep its dual in a box; a
 solution that still uses them is no interpolator.
@@ -24,7 +24,9 @@ FEASIBILITY = 1e-10  # of the linear programme, on labels of size 1
 
 @dataclass(frozen=True)
 class Neurons:
-    """Directions u (K, d), the signs (K, n) of the cell whose closure holds each, and the side of a_j (K,)."""
+    """Directions u (K, d), the signs (K, n) of the cell whose closure holds each, and the side of
+    a_j (K,).
+    """
 
     directions: np.ndarray
     signs: np.ndarray
@@ -49,7 +51,7 @@ def both_sides(u: np.ndarray, x: np.ndarray) -> Neurons:
 
 
 class Master:
-    """minimise sum_j alpha_j + |slack|_price over sum_j alpha_j column_j + slack = y, alpha >= 0."""
+    """min sum_j alpha_j + |slack|_price over sum_j alpha_j column_j + slack = y, alpha >= 0."""
 
     def __init__(self, y: np.ndarray, price: np.ndarray):
         self.columns = np.zeros((0, len(y)))

@@ -15,13 +15,14 @@ import torch
 from flatness._internal import rules
 from flatness._internal.checks import checked
 from flatness.datasets.targets import DataSet
+from flatness.interpolators.penalised import Schedule
 from flatness.interpolators.polish import (
     InterpolationError,
     check_counting,
     interpolate,
     require_interpolation,
 )
-from flatness.interpolators.search import LOSS_TOLERANCE, Schedule, flattest, initial_network
+from flatness.interpolators.search import LOSS_TOLERANCE, flattest, initial_network
 from flatness.networks.activations import Activation
 from flatness.networks.two_layer import TwoLayer, as_data
 
@@ -64,7 +65,7 @@ def private_neurons(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             bounds=[(None, None)] * d + [(0, 1)],
             method="highs",
         )
-        if answer.status == 0:
+        if answer.status == 0 and answer.x is not None:
             W[i], margins[i] = answer.x[:d], answer.x[d]
     return torch.from_numpy(W).to(x), torch.from_numpy(margins).to(x)
 
@@ -91,8 +92,8 @@ def memoriser(
         missing = int(((margin < 0) & (y[k] != 0)).sum())
         if missing:
             raise InterpolationError(
-                f"data set {k}: {missing} of n = {n} samples in d = {d} have no private neuron; they exist "
-                f"surely for n <= d = {d} and become rare as n nears 2 d = {2 * d}"
+                f"data set {k}: {missing} of n = {n} samples in d = {d} have no private neuron; "
+                f"they exist surely for n <= d = {d} and become rare as n nears 2 d = {2 * d}"
             )
     net = TwoLayer(
         torch.where(y != 0, y / activation.plus, 0.0), W * (y != 0)[:, :, None], activation

@@ -1,31 +1,34 @@
-"""The dual of the flattest interpolator for p = 1, and the certified supremum that makes a bound of it.
+"""The dual of the flattest interpolator for p = 1, and the certified supremum behind its bound.
 
-**The minimum.**  F*_min is the infimum of F* over the interpolating networks, of any width, of which no
-sample lies on a kink.  On the open cell of directions with sign pattern sigma put t_i = s(1) where
-sigma_i = 1 and -s(-1) where it is -1, so that s(<u, x_i>) = t_i <u, x_i> there, and
+**The minimum.**  F*_min is the infimum of F* over the interpolating networks, of any width, of
+which no sample lies on a kink.  On the open cell of directions with sign pattern sigma put
+t_i = s(1) where sigma_i = 1 and -s(-1) where it is -1, so that s(<u, x_i>) = t_i <u, x_i> there,
+and
 
     g_sigma(u) = (2/n) sqrt(b_sigma) |(t_i <u, x_i>)_i|,     b_sigma = sum_i t_i^2 |x_i|^2,
 
-which is F* of the neuron (1, u).  g extends continuously to the closed cell; at a kink the smallest of the
-values from the adjacent cells is the lower semicontinuous envelope, and F*_min is the infimum of
-sum_j |a_j| g over networks *with* kinks when g is that envelope.  (Both infima agree: a small move off the
-kinks leaves a small residual, and the interpolation of that by off-kink neurons costs little.)  For ReLU a
-sample on the kink counts as inactive wherever that side is adjacent; for leaky ReLU it counts with the
-smaller slope; for |z| both sides are equal, and the value 0 that the convention s'(0) = 0 gives there is
-*not* the limit of anything.
+which is F* of the neuron (1, u).  g extends continuously to the closed cell; at a kink the smallest
+of the values from the adjacent cells is the lower semicontinuous envelope, and F*_min is the
+infimum of sum_j |a_j| g over networks *with* kinks when g is that envelope.  (Both infima agree: a
+small move off the kinks leaves a small residual, and the interpolation of that by off-kink neurons
+costs little.)  For ReLU a sample on the kink counts as inactive wherever that side is adjacent; for
+leaky ReLU it counts with the smaller slope; for |z| both sides are equal, and the value 0 that the
+convention s'(0) = 0 gives there is *not* the limit of anything.
 
-**The bound.**  For any xi in R^n, with R(xi) = sup |sum_i xi_i s(<u, x_i>)| / g(u) over u off the kinks,
+**The bound.**  For any xi in R^n, with R(xi) = sup |sum_i xi_i s(<u, x_i>)| / g(u) over u off the
+kinks,
 
     F*_min >= <xi, y> / R(xi),
 
 since <xi, y> = sum_j a_j <xi, phi(u_j)> <= R(xi) sum_j |a_j| g(u_j).  On a closed cell, with
-c = sum_i xi_i t_i x_i, M = sum_i t_i^2 x_i x_i^T and G the rows sigma_i x_i, the supremum of <c, u> / |u|_M is
+c = sum_i xi_i t_i x_i, M = sum_i t_i^2 x_i x_i^T and G the rows sigma_i x_i, the supremum of
+<c, u> / |u|_M is
 
     min over lambda >= 0 of |c + G^T lambda|_{M^-1},
 
-a non-negative least squares problem; *every* lambda >= 0 gives an upper bound, and lambda = 0 is the
-projection |P xi|.  So R(xi) is bounded rigorously, up to rounding, however the search for lambda ends.
-Our own derivation (chapter a7_flattest).
+a non-negative least squares problem; *every* lambda >= 0 gives an upper bound, and lambda = 0 is
+the projection |P xi|.  So R(xi) is bounded rigorously, up to rounding, however the search for
+lambda ends. Our own derivation (chapter a7_flattest).
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ def slopes(signs: np.ndarray, activation: Activation) -> np.ndarray:
 def neuron_features(
     u: np.ndarray, signs: np.ndarray, x: np.ndarray, activation: Activation, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(s(<u, x_i>))_i, (K, n), and g(u), (K,), of directions u (K, d) in the closed cells signs (K, n).
+    """(s(<u, x_i>))_i, (K, n), and g(u), (K,), of directions u (K, d) in the closed cells `signs`
+    (K, n).
 
     `count` is the n of the factors 1/n: the size of the sample, of which x may leave out zero rows.
     """
@@ -61,7 +65,9 @@ def neuron_features(
 
 
 def dual_ratio(xi: np.ndarray, u: np.ndarray, x: np.ndarray, activation: Activation) -> np.ndarray:
-    """|sum_i xi_i s(<u, x_i>)| / g(u) for directions u (K, d) off the kinks, (K,); 0 where g(u) = 0."""
+    """|sum_i xi_i s(<u, x_i>)| / g(u) for directions u (K, d) off the kinks, (K,); 0 where g(u) is
+    0.
+    """
     phi, g = neuron_features(u, np.where(u @ x.T > 0, 1, -1), x, activation, len(x))
     return np.abs(phi @ xi) / np.where(g > 0, g, np.inf)
 
@@ -69,9 +75,9 @@ def dual_ratio(xi: np.ndarray, u: np.ndarray, x: np.ndarray, activation: Activat
 def simple_supremum(xi: np.ndarray, x: np.ndarray, activation: Activation, count: int) -> float:
     """An upper bound on R(xi) without a look at the cells, by Cauchy-Schwarz.
 
-    <xi, phi> <= |xi over the samples with t_i != 0| |phi|: where both slopes differ from 0 these are all
-    samples, and where one is 0 the ratio of sums is at most the largest ratio of terms.  With
-    xi_i = |x_i| sgn(y_i) and xi = y this gives the two bounds of `flatness.bounds`.
+    <xi, phi> <= |xi over the samples with t_i != 0| |phi|: where both slopes differ from 0 these
+    are all samples, and where one is 0 the ratio of sums is at most the largest ratio of terms.
+    With xi_i = |x_i| sgn(y_i) and xi = y this gives the two bounds of `flatness.bounds`.
     """
     squared = (x * x).sum(1)
     if activation.plus != 0 and activation.minus != 0:
@@ -83,7 +89,9 @@ def simple_supremum(xi: np.ndarray, x: np.ndarray, activation: Activation, count
 
 @dataclass(frozen=True)
 class Violations:
-    """Directions (K, d) with their cells' signs (K, n), the sign of a_j (K,), and an upper bound on R(xi)."""
+    """Directions (K, d) with their cells' signs (K, n), the sign of a_j (K,), and an upper bound on
+    R(xi).
+    """
 
     directions: np.ndarray
     signs: np.ndarray
@@ -94,8 +102,8 @@ class Violations:
 class CellDuals:
     """R(xi) over a list of cells `signs` (C, n) of the sample x (n, d), for many xi.
 
-    The multipliers found for one xi are kept and bound the next: as xi settles, few cells need a new least
-    squares problem.
+    The multipliers found for one xi are kept and bound the next: as xi settles, few cells need a
+    new least squares problem.
     """
 
     def __init__(self, x: np.ndarray, activation: Activation, signs: np.ndarray, count: int):
@@ -111,7 +119,7 @@ class CellDuals:
         self.M = ((self.t**2) @ outer).reshape(-1, d, d)
         w, V = np.linalg.eigh(self.M)
         kept = w > RANK * w[:, -1:]
-        self.full = kept.all(1)
+        self.full = np.asarray(kept.all(1))
         # root[k] maps c to |c|_{M^-1}: diag(w)^-1/2 V^T on the range of M, 0 on its null space
         self.root = np.where(kept, np.where(kept, w, 1.0) ** -0.5, 0.0)[:, :, None] * np.swapaxes(
             V, 1, 2
@@ -123,8 +131,9 @@ class CellDuals:
     def supremum(self, xi: np.ndarray, level: float, wanted: int) -> Violations:
         """Directions where the ratio exceeds `level`, and an upper bound on R(xi).
 
-        Cells are taken in the order of their bounds until none exceeds `level` or `wanted` directions are
-        found; the bound is rigorous either way: the largest of those computed and those left.
+        Cells are taken in the order of their bounds until none exceeds `level` or `wanted`
+        directions are found; the bound is rigorous either way: the largest of those computed and
+        those left.
         """
         c = (self.t * xi) @ self.x
         sided = np.stack([c, -c], 1)
@@ -165,10 +174,11 @@ class CellDuals:
     def tighten(
         self, places: np.ndarray, sided: np.ndarray, bound: np.ndarray, level: float
     ) -> None:
-        """Raise one multiplier at a time, the one whose constraint is violated most, in many cells at once.
+        """Raise one multiplier at a time, the one whose constraint is violated most, in many cells
+        at once.
 
-        Hildreth's method on the least squares problem of `cell`, without decreases; stops where a bound falls
-        to `level`.  Updates `bound` and the multipliers kept.
+        Hildreth's method on the least squares problem of `cell`, without decreases; stops where a
+        bound falls to `level`.  Updates `bound` and the multipliers kept.
         """
         left = places[self.full[places // 2]]
         k, side = np.divmod(left, 2)
@@ -184,7 +194,7 @@ class CellDuals:
             self.push[k, side] += step[:, None] * G[rows, worst]
             residual += step[:, None] * A[rows, worst]
             bound[left] = self.scale[k] * np.linalg.norm(residual, axis=1)
-            keep = (bound[left] > level) & (step > 0)
+            keep = np.logical_and(bound[left] > level, step > 0)
             if not keep.any():
                 break
             if keep.mean() < 0.7:

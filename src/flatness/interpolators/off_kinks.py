@@ -64,7 +64,7 @@ def _inward(rows: np.ndarray) -> np.ndarray:
         bounds=[(None, None)] * (d + 1),
         method="highs",
     )
-    return answer.x[:d] if answer.status == 0 else np.zeros(d)
+    return np.zeros(d) if answer.status != 0 or answer.x is None else answer.x[:d]
 
 
 def network_off_kinks(
@@ -101,7 +101,8 @@ def network_off_kinks(
         if np.sqrt(np.mean((a @ phi - y) ** 2)) <= 1e-11:
             return _balanced(a, pool.directions[used], x, activation)
     raise InterpolationError(
-        f"y: the neurons found leave {np.abs(a @ phi - y).max():.1e} of the labels, slack {slack:.1e}"
+        f"y: the neurons found leave {np.abs(a @ phi - y).max():.1e} of the labels, slack "
+        f"{slack:.1e}"
     )
 
 

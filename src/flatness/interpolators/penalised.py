@@ -36,7 +36,7 @@ CHUNK = 200_000  # pre-activations handled at once: what stays in the cache of o
 
 @dataclass(frozen=True)
 class Schedule:
-    """Annealing: lambda and tau fall log-linearly over `steps` Adam steps, the rate linearly to 0."""
+    """Annealing: lambda and tau fall log-linearly over `steps` Adam steps, rate linearly to 0."""
 
     steps: int = 1500
     rate: float = 1e-2

@@ -39,15 +39,16 @@ def check_counting(n: int, d: int, width: int, activation: Activation | None = N
     """
     if width * d < n:
         raise InterpolationError(
-            f"{width} neurons in dimension {d} have {width}*({d}+1) parameters, {width} of them rescalings: "
-            f"{width * d} degrees of freedom cannot fit n = {n} labels in general; use width >= {-(-n // d)}"
+            f"{width} neurons in dimension {d} have {width}*({d}+1) parameters, {width} of them "
+            f"rescalings: {width * d} degrees of freedom cannot fit n = {n} labels in general; use "
+            f"width >= {-(-n // d)}"
         )
     if activation is not None and activation.minus == activation.plus * (-1) ** activation.degree:
         forms = math.comb(d + activation.degree - 1, activation.degree)
         if forms < n:
             raise InterpolationError(
-                f"networks with activation {activation.name} in dimension {d} span {forms} functions, "
-                f"whatever their width: they cannot fit n = {n} labels in general"
+                f"networks with activation {activation.name} in dimension {d} span {forms} "
+                f"functions, whatever their width: they cannot fit n = {n} labels in general"
             )
 
 
@@ -144,8 +145,8 @@ def pair_up(
     mass = net.a.abs() * net.W.norm(dim=-1) ** p
     order = mass.argsort(-1)
     weak, longest = order[:, :count], net.W.norm(dim=-1).amax(-1)
-    shape, like = (net.count, count // 2, net.dim), dict(dtype=net.W.dtype, device=net.W.device)
-    half = torch.randn(shape, generator=generator, **like)
+    shape = (net.count, count // 2, net.dim)
+    half = torch.randn(shape, generator=generator, dtype=net.W.dtype, device=net.W.device)
     half = half / half.norm(dim=-1, keepdim=True) * longest[:, None, None]
     t = (share * mass.sum(-1) / (count * longest**p))[:, None].expand(-1, count // 2)
     return TwoLayer(

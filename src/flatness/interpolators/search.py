@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -45,8 +46,8 @@ def _check_candidates(name: str, nets: Sequence[TwoLayer], x: torch.Tensor) -> N
             or (net.a.dtype, net.a.device) != (x.dtype, x.device)
         ):
             raise ValueError(
-                f"{name}, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on {x.device}, "
-                f"got {net.count} in "
+                f"{name}, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on "
+                f"{x.device}, got {net.count} in "
                 f"R^{net.dim}, {net.a.dtype} on {net.a.device}"
             )
 
@@ -58,7 +59,7 @@ def _named(name: str, names: Sequence[str], sizes: dict) -> None:
 
 @dataclass(frozen=True)
 class Flattest:
-    """Interpolating networks, their F* and half-MSE, each (M,), and the candidate each came from."""
+    """Interpolating networks, their F* and half-MSE, each (M,), and the candidate it came from."""
 
     net: TwoLayer
     flatness: torch.Tensor
@@ -86,7 +87,7 @@ def initial_network(
     """Random start with a_j = ±t, w_j ~ N(0, t^2 I / d), t^{p+1} = `size` * rms(y) / sqrt(m):
     outputs of order `size` * rms(y).
     """
-    options = dict(generator=generator, dtype=x.dtype, device=x.device)
+    options: dict[str, Any] = dict(generator=generator, dtype=x.dtype, device=x.device)
     W = torch.randn(len(x), width, x.shape[-1], **options) / x.shape[-1] ** 0.5
     sign = 2.0 * (torch.rand(len(x), width, **options) < 0.5) - 1
     t = (size * y.square().mean(-1).sqrt() / width**0.5).clamp_min(1e-6) ** (
@@ -251,7 +252,7 @@ def best_of(
     prefix: Sequence[str] | None = None,
     tolerance: float = LOSS_TOLERANCE,
 ) -> Flattest:
-    """Per data set the interpolating network of smallest F*; InterpolationError if there is none."""
+    """Per data set the interpolating network of smallest F*; InterpolationError if none."""
     if len(names) != len(nets):
         raise ValueError(f"names: expected one for each of {len(nets)} networks, got {len(names)}")
     _check_candidates("nets", nets, x)
@@ -301,7 +302,7 @@ def linear_programme(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> TwoLaye
             b_eq=y[i].cpu().numpy(),
             method="highs-ds",
         )
-        if answer.status == 0:
+        if answer.status == 0 and answer.x is not None:
             solution = (answer.x[: len(c)] - answer.x[len(c) :]) / scale
             a[i] = torch.from_numpy(_exact_on_support(S, solution, y[i].cpu().numpy())).to(a)
     return gauss_newton(TwoLayer(a, net.W, net.activation), x, y)

@@ -1,8 +1,8 @@
 """How little of the sample one direction can see: the constants lambda_n and mu_n of chapter
 a5_norm.
 
-    lambda_n = min_{|w|=1} (1/n) sum_i s(<w, x_i>)^2,     mu_n = min_{|w|=1} (1/(n d)) sum_i s'(<w, x_i>)^2
-    |x_i|^2.
+    lambda_n = min_{|w|=1} (1/n) sum_i s(<w, x_i>)^2,
+    mu_n = min_{|w|=1} (1/(n d)) sum_i s'(<w, x_i>)^2 |x_i|^2.
 
 Both minima are found by search, so each is an upper bound on the constant, except where it is 0:
 then a direction with no active sample is exhibited, or excluded, by a linear programme.
@@ -53,7 +53,7 @@ def silent_direction(x: torch.Tensor) -> torch.Tensor | None:
         bounds=[(-1, 1)] * d + [(0, None)],
         method="highs",
     )
-    if answer.status != 0 or answer.x[-1] <= 1e-9:
+    if answer.status != 0 or answer.x is None or answer.x[-1] <= 1e-9:
         return None
     w = torch.from_numpy(answer.x[:d]).to(x)
     return w / w.norm()

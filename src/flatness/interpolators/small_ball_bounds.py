@@ -28,7 +28,7 @@ def cover_number(n: int, d: int) -> int:
     """2 sum_{k < d} C(n-1, k): sign patterns that <w, x_1>, ..., <w, x_n> take over w in R^d, for
     points in general position (Cover 1965).
 
-    >>> cover_number(4, 2), cover_number(3, 5)      # four points of the plane; every pattern when n <= d
+    >>> cover_number(4, 2), cover_number(3, 5)  # four points of the plane; all patterns if n <= d
     (8, 8)
     """
     _check(n, d)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -188,7 +189,9 @@ MEASURES: dict[str, Measure] = {
     "patterns": Measure(
         "activation patterns",
         RESCALING | SPLIT,
-        lambda s: distinct_patterns(activation_patterns(s.networks, s.points, s.last_hidden)),
+        lambda s: distinct_patterns(
+            activation_patterns(s.networks, cast(Tensor, s.points), s.last_hidden)
+        ),
         needs=LAYERS | {"points"},
     ),
     "free_parameters": Measure(

@@ -1,4 +1,4 @@
-"""Networks as batched tensors: ensembles of perceptrons, two-layer networks, training, activation regions.
+"""Networks as batched tensors: ensembles of perceptrons, two-layer networks, training, regions.
 
 * `activations`: positively homogeneous activations of integer degree p >= 1.
 * `device`: one place that decides where computations run and in which precision.

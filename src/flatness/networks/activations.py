@@ -39,7 +39,7 @@ class Activation:
     plus: float
     minus: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.degree, int) or self.degree < 1:
             raise ValueError(f"degree must be an integer >= 1, got {self.degree!r}")
         number("plus", self.plus)

@@ -7,7 +7,7 @@ that does nothing to vectors in evaluation mode. Anything else is an error that 
 from __future__ import annotations
 
 import operator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -100,7 +100,7 @@ def linear_layers(name: str, model: nn.Module) -> list[Layer]:
                         "multiply the two into one layer",
                     )
                 target = str(node.target)
-                layers.append(_layer(graph.get_submodule(target), target))
+                layers.append(_layer(cast(nn.Linear, graph.get_submodule(target)), target))
                 rectified = False
     if not layers:
         raise ValueError(f"{name}: expected at least one Linear layer, found none")
@@ -186,7 +186,7 @@ def _advice(node: fx.Node, graph: fx.GraphModule) -> str:
     return ""
 
 
-def _layer(linear: nn.Module, target: str) -> Layer:
+def _layer(linear: nn.Linear, target: str) -> Layer:
     bias = linear.bias
     return Layer(target, linear.weight.detach(), None if bias is None else bias.detach())
 

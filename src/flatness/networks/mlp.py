@@ -63,13 +63,13 @@ class MLPEnsemble:
         for layer, weight in enumerate(self.weights):
             if weight.ndim != 3 or weight.shape[0] != self.weights[0].shape[0]:
                 raise ValueError(
-                    f"weights[{layer}]: expected shape (M, d_out, d_in) with M = {self.weights[0].shape[0]}, "
-                    f"got {tuple(weight.shape)}"
+                    f"weights[{layer}]: expected shape (M, d_out, d_in) with M = "
+                    f"{self.weights[0].shape[0]}, got {tuple(weight.shape)}"
                 )
             if layer and weight.shape[2] != self.weights[layer - 1].shape[1]:
                 raise ValueError(
-                    f"weights[{layer}]: expected d_in = {self.weights[layer - 1].shape[1]}, the width of the "
-                    f"layer before, got {weight.shape[2]}"
+                    f"weights[{layer}]: expected d_in = {self.weights[layer - 1].shape[1]}, the "
+                    f"width of the layer before, got {weight.shape[2]}"
                 )
         if self.biases is not None and [b.shape for b in self.biases] != [
             w.shape[:2] for w in self.weights
@@ -100,7 +100,8 @@ class MLPEnsemble:
 
         >>> net = MLPEnsemble.from_seeds([4, 3, 2], seeds=[0, 1])
         >>> _ = torch.manual_seed(1)
-        >>> torch.allclose(net.weights[0][1], torch.nn.Linear(4, 3).weight.double(), rtol=0, atol=1e-7)
+        >>> layer = torch.nn.Linear(4, 3).double()
+        >>> torch.allclose(net.weights[0][1], layer.weight, rtol=0, atol=1e-7)
         True
         """
         widths = list(widths)

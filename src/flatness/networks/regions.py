@@ -8,6 +8,7 @@ units to a byte and everything here stays on the networks' device.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,26 +22,25 @@ CHUNK_BYTES = 16 * 2**20  # pre-activations held at a time: more falls out of a 
 GROUP = 2**18  # patterns numbered at a time: networks are taken in groups of about this many points
 
 
-def _bytes(name: str, patterns: Tensor, sizes: dict) -> None:
+@rules.of_numbers(False)
+def _bytes(name: str, patterns: Any, sizes: rules.Sizes) -> None:
     if patterns.dtype != torch.uint8 or patterns.ndim != 3:
         raise KindError(
-            f"{name}: expected uint8 of shape (M, n, bytes), got {patterns.dtype} {tuple(patterns.shape)}"
+            f"{name}: expected uint8 of shape (M, n, bytes), got {patterns.dtype} "
+            f"{tuple(patterns.shape)}"
         )
     rules.shape("M? n_of_" + name + "? B", real=False)(name, patterns, sizes)
 
 
-_bytes.real = False
-
-
-def _whole(*shapes: str):
-    def rule(name, value, sizes):
+def _whole(*shapes: str) -> rules.Rule:
+    @rules.of_numbers(False)
+    def rule(name: str, value: Any, sizes: rules.Sizes) -> None:
         if value.dtype.is_floating_point or value.dtype == torch.bool:
             raise KindError(f"{name}: expected integers, got {value.dtype}")
         rules.shape(*shapes)(name, value, sizes)
         if value.numel() and value.min() < 0:
             raise ValueError(f"{name}: expected numbers >= 0, got {int(value.min())}")
 
-    rule.real = False
     return rule
 
 
@@ -152,7 +152,8 @@ def region_counts(train: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
     width = int(ids.max()) + 1 if ids.numel() else 0
     parts = ids.split([train.shape[1], unseen.shape[1]], dim=1)
     empty = ids.new_zeros(len(ids), width)
-    return tuple(empty.scatter_add(1, part, torch.ones_like(part)) for part in parts)
+    seen, other = (empty.scatter_add(1, part, torch.ones_like(part)) for part in parts)
+    return seen, other
 
 
 @checked(train=_bytes, unseen=_bytes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -93,12 +94,11 @@ def accuracy(networks: MLPEnsemble, x: Tensor, y: Tensor, chunk: int = 10_000) -
     x (n, d_0), y (n,) classes, n >= 1. Outputs with NaN, of a network that diverged, are never
     right.
     """
-    right = 0
+    right = torch.zeros(len(networks), dtype=torch.int64, device=x.device)
     for i in range(0, len(x), chunk):
         outputs = networks(x[i : i + chunk])
-        right = right + ((outputs.argmax(-1) == y[i : i + chunk]) & ~outputs.amax(-1).isnan()).sum(
-            -1
-        )
+        found = outputs.argmax(-1) == y[i : i + chunk]
+        right += (found & ~outputs.amax(-1).isnan()).sum(-1)
     return right.cpu().double() / len(x)
 
 
@@ -143,7 +143,7 @@ def train(
     weights = [w.clone() for w in networks.weights[1:]]
     biases = None if networks.biases is None else [b.clone() for b in networks.biases[1:]]
     running = torch.arange(len(networks))
-    finished: dict[int, tuple] = {}
+    finished: dict[int, tuple[MLPEnsemble, int, float, float, bool]] = {}
     for epoch in range(1, sgd.max_epochs + 1):
         order = torch.stack([torch.randperm(n, generator=orders[m]) for m in running.tolist()]).to(
             x.device
@@ -157,7 +157,9 @@ def train(
         if stop.any():
             leaving = MLPEnsemble(
                 [w[stop] for w in (first.weight(), *weights)],
-                None if biases is None else [b[stop] for b in (first.bias(), *biases)],
+                None
+                if biases is None
+                else [b[stop] for b in (cast(Tensor, first.bias()), *biases)],
             )
             state = zip(hit[stop].tolist(), loss[stop].tolist(), finite[stop].tolist(), strict=True)
             for row, (member, values) in enumerate(
@@ -193,7 +195,7 @@ def train(
 
 
 def _step(
-    first,
+    first: _DualFirstLayer | _PrimalFirstLayer,
     weights: list[Tensor],
     biases: list[Tensor] | None,
     batch: Tensor,
@@ -216,7 +218,10 @@ def _step(
 
 
 def _check(
-    first, weights: list[Tensor], biases: list[Tensor] | None, y: Tensor
+    first: _DualFirstLayer | _PrimalFirstLayer,
+    weights: list[Tensor],
+    biases: list[Tensor] | None,
+    y: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Training accuracy, mean cross-entropy and finiteness of each running network (float64,
     float64, bool).

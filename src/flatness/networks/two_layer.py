@@ -45,8 +45,8 @@ class TwoLayer:
                 raise KindError(f"{name}: expected a tensor, got {type(value).__name__}")
             if not value.dtype.is_floating_point or value.device != self.a.device:
                 raise KindError(
-                    f"{name}: expected floating-point numbers, a and W on one device, got {value.dtype} "
-                    f"on {value.device}"
+                    f"{name}: expected floating-point numbers, a and W on one device, got "
+                    f"{value.dtype} on {value.device}"
                 )
         if self.a.ndim == 1 and self.W.ndim == 2:
             object.__setattr__(self, "a", self.a[None])
@@ -125,7 +125,7 @@ def as_batch(x: torch.Tensor, dim: int) -> torch.Tensor:
 
 @checked()
 def as_data(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A data set as x (M, n, d), y (M, n); ValueError if shapes disagree or an entry is not finite."""
+    """A data set as x (M, n, d), y (M, n); ValueError if shapes disagree or one is not finite."""
     if x.ndim not in (2, 3) or y.shape != x.shape[:-1]:
         raise ValueError(
             f"need x (M, n, d) and y (M, n), or x (n, d) and y (n,); "

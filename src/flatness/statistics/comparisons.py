@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from flatness._internal import rules
@@ -99,7 +100,7 @@ class Measured:
 
 
 @checked()
-def measured_mean(values: Sequence[float]) -> Measured:
+def measured_mean(values: ArrayLike) -> Measured:
     """The mean of independent values with Student's error; at least two that are not all equal.
 
     >>> measured_mean([1.0, 2.0, 3.0]).interval().text()
@@ -115,7 +116,8 @@ def measured_mean(values: Sequence[float]) -> Measured:
 @checked(overflow=False, rho=rules.inside(-1, 1), n=rules.at_least(4), given=rules.at_least(0))
 def measured_rho(rho: float, n: int, *, given: int = 0) -> Measured:
     """A rank correlation over n units (partial given ``given`` variables) with the sampling error
-    of `fisher_interval`, z variance (1 + rho^2 / 2) / (n - 3 - given), taken as normal (infinite freedom).
+    of `fisher_interval`, z variance (1 + rho^2 / 2) / (n - 3 - given), taken as normal (infinite
+    freedom).
 
     >>> measured_rho(0.374, 100).interval().text()
     '+0.37 [+0.19, +0.54]'
@@ -149,7 +151,7 @@ def measured_pooled(rho: float, low: float, high: float, replications: int) -> M
 
 
 @checked()
-def welch(small: Sequence[float], large: Sequence[float]) -> Estimate:
+def welch(small: ArrayLike, large: ArrayLike) -> Estimate:
     """Mean of ``large`` minus mean of ``small`` with Welch's interval (unequal variances).
 
     Raises ValueError for samples of fewer than two numbers, and if neither sample varies.

@@ -6,10 +6,10 @@ cases."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from flatness._internal import rules
@@ -35,14 +35,15 @@ class Crossed:
 
 
 @checked(leave_one_out=None)
-def jackknife_error(leave_one_out: Sequence[float]) -> float:
+def jackknife_error(leave_one_out: ArrayLike) -> float:
     """Standard error of an estimate from its values without each of G equal groups of cases:
     sqrt((G - 1) / G sum (value - mean)^2).
 
     For a mean of G numbers it is their standard error:
 
     >>> values = np.array([1.0, 2.0, 6.0])
-    >>> round(jackknife_error((values.sum() - values) / 2), 6), round(float(values.std(ddof=1)) / 3**0.5, 6)
+    >>> error, usual = jackknife_error((values.sum() - values) / 2), values.std(ddof=1) / 3**0.5
+    >>> round(error, 6), round(float(usual), 6)
     (1.527525, 1.527525)
     """
     values = real_array("leave_one_out", leave_one_out)
@@ -54,7 +55,7 @@ def jackknife_error(leave_one_out: Sequence[float]) -> float:
 
 @checked(leave_one_out=None, given=rules.at_least(0), confidence=rules.inside(0, 1))
 def crossed_rho(
-    rhos: Sequence[float],
+    rhos: ArrayLike,
     leave_one_out: np.ndarray,
     n: int,
     *,
@@ -76,7 +77,8 @@ def crossed_rho(
     k = pooled.replications
     if without.ndim != 2 or without.shape[0] < 3 or without.shape[1] != k:
         raise ValueError(
-            f"leave_one_out: expected shape (G >= 3, {k}), as many columns as rhos, got {without.shape}"
+            f"leave_one_out: expected shape (G >= 3, {k}), as many columns as rhos, got "
+            f"{without.shape}"
         )
     if not (np.abs(without) < 1).all():
         raise ValueError("leave_one_out: expected correlations inside (-1, 1)")

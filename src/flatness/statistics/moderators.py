@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.optimize import brentq
 
@@ -20,8 +21,8 @@ class MetaRegression:
     """A line through correlations of replications, on Fisher's z scale: z = level + slope (x - mean
     of x).
 
-    ``level`` and ``slope`` have Student intervals; ``p`` is that of slope = 0, ``between`` the standard
-    deviation of the true correlations around the line.
+    ``level`` and ``slope`` have Student intervals; ``p`` is that of slope = 0, ``between`` the
+    standard deviation of the true correlations around the line.
     """
 
     level: Estimate
@@ -33,15 +34,15 @@ class MetaRegression:
 
 @checked(confidence=rules.inside(0, 1))
 def meta_regression(
-    rhos: Sequence[float], sizes: Sequence[int], x: Sequence[float], *, confidence: float = 0.95
+    rhos: ArrayLike, sizes: Sequence[int], x: ArrayLike, *, confidence: float = 0.95
 ) -> MetaRegression:
     """Regression of k rank correlations, each over ``sizes[i]`` units, on a number ``x[i]`` of the
     replication.
 
-    On Fisher's scale replication i has the sampling variance v_i = (1 + rho^2/2) / (sizes[i] - 3) with
-    rho the mean correlation, and weight 1 / (v_i + between^2). ``between`` solves Q = k - 2 (Paule
-    and Mandel 1982), or is 0; the intervals are Student's with k - 2 degrees of freedom and the
-    variance of Knapp and Hartung (2003), not below the one that sampling alone gives. Raises
+    On Fisher's scale replication i has the sampling variance v_i = (1 + rho^2/2) / (sizes[i] - 3)
+    with rho the mean correlation, and weight 1 / (v_i + between^2). ``between`` solves Q = k - 2
+    (Paule and Mandel 1982), or is 0; the intervals are Student's with k - 2 degrees of freedom and
+    the variance of Knapp and Hartung (2003), not below the one that sampling alone gives. Raises
     ValueError for fewer than four replications, sizes below 5, or a constant x.
 
     Source: our chapter c3_confounds.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.optimize import brentq
 
@@ -23,11 +24,11 @@ class Pooled:
     """A rank correlation over k replications of n units each, all intervals back-transformed from
     Fisher's z scale.
 
-    ``rho`` and ``interval`` are the mean over replications and its confidence interval, ``p`` that of
-    rho = 0. ``between`` is the standard deviation of the true correlations over replications, on the
-    z scale, and ``between_interval`` its confidence interval. Two intervals are for a replication not
-    yet seen: ``prediction`` for its *true* correlation, with the uncertainty of ``between`` carried
-    along; ``observed`` for the one that n of its units will *show*.
+    ``rho`` and ``interval`` are the mean over replications and its confidence interval, ``p`` that
+    of rho = 0. ``between`` is the standard deviation of the true correlations over replications, on
+    the z scale, and ``between_interval`` its confidence interval. Two intervals are for a
+    replication not yet seen: ``prediction`` for its *true* correlation, with the uncertainty of
+    ``between`` carried along; ``observed`` for the one that n of its units will *show*.
     """
 
     rho: float
@@ -42,9 +43,7 @@ class Pooled:
 
 
 @checked(given=rules.at_least(0), confidence=rules.inside(0, 1))
-def pooled_rho(
-    rhos: Sequence[float], n: int, *, given: int = 0, confidence: float = 0.95
-) -> Pooled:
+def pooled_rho(rhos: ArrayLike, n: int, *, given: int = 0, confidence: float = 0.95) -> Pooled:
     """Random-effects meta-analysis of k rank correlations, each over ``n`` units (and partial given
     ``given`` variables).
 
@@ -98,14 +97,15 @@ def pooled_rho(
 def new_replication(
     spread: float, within: float, replications: int, confidence: float = 0.95
 ) -> float:
-    """Half width of the prediction interval for the true effect of a new replication, around the mean
-    of k ``replications`` with sample variance ``spread`` and known sampling variance ``within``.
+    """Half width of the prediction interval for the true effect of a new replication, around the
+    mean of k ``replications`` with sample variance ``spread`` and known sampling variance
+    ``within``.
 
     Under normal errors (k - 1) spread / V is chi-squared, V = between^2 + within. So V has the
     confidence distribution (k - 1) spread / chi^2, not below ``within``, and given V the new effect
     lies around the mean with variance (V - within) + V / k. The half width is the quantile of that
-    mixture of normal laws. A plug-in of the estimate between = 0 would leave out what the chi-squared
-    law still allows.
+    mixture of normal laws. A plug-in of the estimate between = 0 would leave out what the
+    chi-squared law still allows.
 
     Source: Nagashima, Noma and Furukawa (2019), for equal sampling variances.
 
@@ -137,11 +137,13 @@ def rank_regression(
     ):
         if column not in table:
             raise ValueError(
-                f"{name}: expected columns of the table ({', '.join(map(str, table))}), got {column!r}"
+                f"{name}: expected columns of the table ({', '.join(map(str, table))}), got "
+                f"{column!r}"
             )
     if not len(table) or not predictors or not by:
         raise ValueError(
-            "table, predictors, by: expected at least one row, one predictor and one column to group by"
+            "table, predictors, by: expected at least one row, one predictor and one column to "
+            "group by"
         )
     values = table[[outcome, *predictors]]
     if any(values[c].dtype.kind not in "iufb" or not np.isfinite(values[c]).all() for c in values):
@@ -186,7 +188,9 @@ def reliability(scores: np.ndarray, confidence: float = 0.95) -> tuple[float, fl
 
     Source: McGraw and Wong (1996); our chapter c3_confounds.
 
-    >>> round(reliability(np.array([[1.0, 11.0], [2.0, 12.0], [5.0, 15.0], [9.0, 19.0]]))[0], 12)  # equal but for a constant
+    Two measurements that are equal but for a constant:
+
+    >>> round(reliability(np.array([[1.0, 11.0], [2.0, 12.0], [5.0, 15.0], [9.0, 19.0]]))[0], 12)
     1.0
     """
     scores = real_array("scores", scores)

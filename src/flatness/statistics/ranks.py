@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from flatness._internal import rules
@@ -33,8 +34,8 @@ class RankCorrelation:
 
 @checked(seed=rules.at_least(0), confidence=rules.inside(0, 1), resamples=rules.at_least(10))
 def spearman(
-    x: Sequence[float],
-    y: Sequence[float],
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     seed: int,
     confidence: float = 0.95,
@@ -77,7 +78,7 @@ def spearman(
 
 
 @checked()
-def spearman_rho(x: Sequence[float], y: Sequence[float]) -> float:
+def spearman_rho(x: ArrayLike, y: ArrayLike) -> float:
     """Spearman's rho alone, for use inside a bootstrap; 0 if a sample is constant.
 
     >>> spearman_rho([1, 2, 3], [30, 20, 10])
@@ -104,28 +105,24 @@ def fisher_interval(rho: float, n: int, confidence: float = 0.95) -> tuple[float
 
 
 @checked()
-def partial_spearman(
-    x: Sequence[float], y: Sequence[float], given: Sequence[Sequence[float]]
-) -> float:
+def partial_spearman(x: ArrayLike, y: ArrayLike, given: Sequence[Iterable[float]]) -> float:
     """Spearman correlation of x and y given other variables: Pearson correlation of the residuals
     of the ranks of x and y after least-squares regression on the ranks of ``given`` (and a
     constant).
     """
     rank_x, rank_y = (stats.rankdata(v) for v in _pairs(x, y))
-    given = [real_array("given", g) for g in given]
-    if any(g.shape != rank_x.shape for g in given):
+    others = [real_array("given", g) for g in given]
+    if any(g.shape != rank_x.shape for g in others):
         raise ValueError(
             f"given: expected samples of length {len(rank_x)}, as x and y, got shapes "
-            f"{[g.shape for g in given]}"
+            f"{[g.shape for g in others]}"
         )
-    if len(rank_x) < len(given) + 3:
+    if len(rank_x) < len(others) + 3:
         raise ValueError(
             f"given: expected at most {len(rank_x) - 3} variables beside {len(rank_x)} pairs, got "
-            f"{len(given)}"
+            f"{len(others)}"
         )
-    design = np.column_stack(
-        [np.ones(len(rank_x)), *(stats.rankdata(np.asarray(g, dtype=float)) for g in given)]
-    )
+    design = np.column_stack([np.ones(len(rank_x)), *(stats.rankdata(g) for g in others)])
     residual_x, residual_y = (
         r - design @ np.linalg.lstsq(design, r, rcond=None)[0] for r in (rank_x, rank_y)
     )
@@ -140,7 +137,7 @@ def partial_spearman(
 @checked(seed=rules.at_least(0), confidence=rules.inside(0, 1), resamples=rules.at_least(10))
 def bootstrap_interval(
     statistic: Callable[..., float],
-    *samples: Sequence[float],
+    *samples: ArrayLike,
     seed: int,
     confidence: float = 0.95,
     resamples: int = 2000,
@@ -154,7 +151,8 @@ def bootstrap_interval(
     arrays = tuple(real_array("samples", sample) for sample in samples)
     if not arrays or any(a.shape != arrays[0].shape or a.ndim != 1 or len(a) < 2 for a in arrays):
         raise ValueError(
-            f"samples: expected samples of one length, at least 2, got shapes {[a.shape for a in arrays]}"
+            "samples: expected samples of one length, at least 2, got shapes "
+            f"{[a.shape for a in arrays]}"
         )
     boot = stats.bootstrap(
         arrays,
@@ -171,8 +169,8 @@ def bootstrap_interval(
 
 @checked(seed=rules.at_least(0), permutations=rules.at_least(1))
 def max_rho_test(
-    measures: Mapping[str, Sequence[float]],
-    outcome: Sequence[float],
+    measures: Mapping[str, ArrayLike],
+    outcome: ArrayLike,
     *,
     seed: int,
     permutations: int = 9999,
@@ -184,7 +182,8 @@ def max_rho_test(
     of a measure is the share of permutations (the identity included) whose largest |rho| over *all*
     measures reaches that measure's |rho|.
 
-    >>> p = max_rho_test({"a": range(8), "b": [0, 1, 0, 1, 0, 1, 0, 1]}, range(8), seed=0, permutations=999)
+    >>> x = {"a": range(8), "b": [0, 1, 0, 1, 0, 1, 0, 1]}
+    >>> p = max_rho_test(x, range(8), seed=0, permutations=999)
     >>> p["a"] < 0.01 < 0.3 < p["b"]
     True
     """
@@ -215,7 +214,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     for p in p_values.values():
         number("p_values", p, rules.between(0, 1))
     adjusted, largest = {}, 0.0
-    for step, name in enumerate(sorted(p_values, key=p_values.get)):
+    for step, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (len(p_values) - step) * p_values[name]))
         adjusted[name] = largest
     return {name: adjusted[name] for name in p_values}
@@ -232,18 +231,19 @@ def _batched_spearman(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarra
     return np.where(norm > 0, (rank_x * rank_y).sum(axis) / np.where(norm > 0, norm, 1), 0.0)
 
 
-def _floats(name: str, sample: Sequence[float]) -> np.ndarray:
+def _floats(name: str, sample: ArrayLike) -> np.ndarray:
     try:
         return np.asarray(sample, dtype=float)
     except (TypeError, ValueError):
         raise ValueError(f"{name}: expected a sample of numbers, got {sample!r}"[:200]) from None
 
 
-def _pairs(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     x, y = (_floats(name, sample) for name, sample in (("x", x), ("y", y)))
     if x.ndim != 1 or x.shape != y.shape or len(x) < 5:
         raise ValueError(
-            f"x, y: expected two samples of one length, at least 5, got shapes {x.shape} and {y.shape}"
+            f"x, y: expected two samples of one length, at least 5, got shapes {x.shape} and "
+            f"{y.shape}"
         )
     for name, values in (("x", x), ("y", y)):
         if not np.isfinite(values).all():

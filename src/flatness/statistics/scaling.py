@@ -7,18 +7,17 @@ values are independent and roughly normal there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import scipy.stats
+from numpy.typing import ArrayLike
 
 from flatness._internal import rules
 from flatness._internal.checks import checked
 
 
 @checked(level=rules.inside(0, 1))
-def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
     """(mean, low, high) of independent values by Student's t; at least two finite values.
 
     >>> tuple(round(v, 3) for v in t_interval([1.0, 2.0, 3.0]))
@@ -36,7 +35,7 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, flo
 
 
 @checked(level=rules.inside(0, 1))
-def geometric_mean(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+def geometric_mean(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
     """(geometric mean, low, high) of positive values: `t_interval` of the logarithms,
     exponentiated.
 
@@ -59,14 +58,16 @@ def power_law(
 
     Raises ValueError if a value is not > 0 or a seed has fewer than two different x.
 
-    >>> table = pd.DataFrame({"seed": [0, 0, 1, 1], "n": [1, 2, 1, 2], "loss": [1.0, 0.5, 3.0, 1.5]})
+    >>> sizes, losses = [1, 2, 1, 2], [1.0, 0.5, 3.0, 1.5]
+    >>> table = pd.DataFrame({"seed": [0, 0, 1, 1], "n": sizes, "loss": losses})
     >>> tuple(round(v, 6) for v in power_law(table, "n", "loss"))
     (-1.0, -1.0, -1.0)
     """
     for name, column in (("x", x), ("y", y), ("seed", seed)):
         if column not in table:
             raise ValueError(
-                f"{name}: expected a column of the table ({', '.join(map(str, table))}), got {column!r}"
+                f"{name}: expected a column of the table ({', '.join(map(str, table))}), got "
+                f"{column!r}"
             )
     if not len(table) or any(
         table[c].dtype.kind not in "iuf" or not np.isfinite(table[c]).all() for c in (x, y)
@@ -77,6 +78,6 @@ def power_law(
     slopes = []
     for name, part in table.groupby(seed):
         if part[x].nunique() < 2:
-            raise ValueError(f"{seed} {name} has a single value of {x}: no slope")
+            raise ValueError(f"{seed} {name!s} has a single value of {x}: no slope")
         slopes.append(np.polyfit(np.log(part[x]), np.log(part[y]), 1)[0])
     return t_interval(slopes, level)

@@ -86,4 +86,4 @@ CHANGES: dict[str, Callable[[MLPEnsemble, torch.Generator], MLPEnsemble]] = {
     "split unit, first layer": lambda net, g: _split(net, 0, g),
     "split unit, last layer": lambda net, g: _split(net, len(net.weights) - 2, g),
 }
-"""Random function-preserving changes of an ensemble: name -> function of the networks and a CPU generator."""
+"""Random function-preserving changes: name -> function of an ensemble and a CPU generator."""

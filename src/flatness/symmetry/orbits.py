@@ -136,10 +136,12 @@ def orbit_minimum(net: TwoLayer, x: torch.Tensor) -> torch.Tensor:
     """F*(theta), shape (M,): the infimum of `trace` over rescalings (and permutations) of the
     network.
 
+    With |x| = 5 and <w, x> = 1, so that f(x) = a, it is 2 |x| |a|:
+
     >>> from flatness.networks.activations import RELU
-    >>> x = torch.tensor([[3.0, 4.0]], dtype=torch.float64)        # |x| = 5
-    >>> w = torch.tensor([[3.0, 4.0]], dtype=torch.float64) / 25   # <w, x> = 1, so f(x) = a
-    >>> orbit_minimum(TwoLayer(torch.tensor([2.0], dtype=torch.float64), w, RELU), x).item()  # 2 |x| |y|
+    >>> x = torch.tensor([[3.0, 4.0]], dtype=torch.float64)
+    >>> a, w = torch.tensor([2.0], dtype=torch.float64), x / 25
+    >>> orbit_minimum(TwoLayer(a, w, RELU), x).item()
     20.0
     """
     return orbit_terms(net, x).sum(-1)

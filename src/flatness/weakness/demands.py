@@ -130,7 +130,7 @@ def independent_demands(chances: Sequence) -> np.ndarray:
 
 @checked()
 def point_mass(u: int, demands: int) -> np.ndarray:
-    """The parent demands exactly the subset with bitmask ``demands``, with certainty: a subset law."""
+    """The parent demands exactly the subset with bitmask ``demands``, surely: a subset law."""
     if not 0 <= demands < 1 << _checked_size(u):
         raise ValueError(f"demands must be a bitmask over u = {u} elements, got {demands}")
     law = np.full(1 << u, Fraction(0), dtype=object)
@@ -154,7 +154,9 @@ def coherent_demands(elements: np.ndarray) -> np.ndarray:
         above = sum(1 << j for j, y in enumerate(elements.tolist()) if y & x == x)
         closed &= (subsets >> i & 1 == 0) | (subsets & above == above)
     n_closed = int(np.count_nonzero(closed))
-    return np.where(closed, Fraction(1, n_closed), Fraction(0))
+    law = np.full(1 << u, Fraction(0), dtype=object)
+    law[closed] = Fraction(1, n_closed)
+    return law
 
 
 def survival_independent(chances: Sequence, buffer: int) -> Fraction:
@@ -204,7 +206,7 @@ def is_exchangeable(law: np.ndarray) -> bool:
 
 @checked()
 def count_survivors(u: int, buffer: int) -> int:
-    """Number of subsets S of U contained in ``buffer``, counted by looking at all ``2**u`` of them."""
+    """Number of subsets S of U contained in ``buffer``, counted by looking at all ``2**u``."""
     subsets = np.arange(1 << _checked_size(u))
     _bitmask("buffer", buffer, u)
     return int(np.count_nonzero(subsets & ~buffer == 0))
@@ -234,7 +236,7 @@ def survival_with_atoms(
     return bits @ np.asarray(masses), subset_sum(law)
 
 
-def _fraction(name: str, value: Fraction | str | int) -> Fraction:
+def _fraction(name: str, value: Fraction | float | str) -> Fraction:
     try:
         return Fraction(value)
     except (ValueError, TypeError, OverflowError, ZeroDivisionError):
@@ -248,7 +250,7 @@ def _bitmask(name: str, buffer: int, u: int) -> None:
         raise ValueError(f"{name} must be a bitmask over u = {u} elements, got {buffer}")
 
 
-def _probability(name: str, value: Fraction | str | int) -> Fraction:
+def _probability(name: str, value: Fraction | float | str) -> Fraction:
     value = _fraction(name, value)
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must lie between 0 and 1, got {value}")

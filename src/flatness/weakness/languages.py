@@ -102,7 +102,7 @@ def vocabulary(programs: Mapping[str, Iterable[int]], n_states: int) -> Vocabula
 def random_vocabulary(
     generator: np.random.Generator, n_states: int, n_programs: int, density: float = 0.5
 ) -> Vocabulary:
-    """Each of ``n_programs`` programs holds each state independently with probability ``density``."""
+    """``n_programs`` programs that hold each state independently with probability ``density``."""
     holds = generator.random((n_programs, n_states)) < density
     masks = tuple(sum(1 << s for s in np.flatnonzero(row).tolist()) for row in holds)
     return Vocabulary(n_states, masks, tuple(f"p{k}" for k in range(n_programs)))

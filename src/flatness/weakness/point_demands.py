@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 from scipy.stats import binomtest
 
@@ -21,7 +22,7 @@ from flatness._internal.arguments import integer_array, real_array
 from flatness._internal.checks import checked
 
 
-def buffer_set(intervals: Sequence) -> np.ndarray:
+def buffer_set(intervals: ArrayLike) -> np.ndarray:
     """A checked buffer: float64 ``(J, 2)``, intervals inside [0, 1], nonempty, disjoint, in
     increasing order.
 
@@ -253,6 +254,8 @@ def least_survival(t: float, mean: float, largest: int = 40) -> tuple[float, np.
         )
     k = np.arange(largest + 1)
     lp = linprog(t**k, A_ub=[k], b_ub=[mean], A_eq=[np.ones_like(k)], b_eq=[1.0], method="highs")
+    if lp.fun is None or lp.x is None:
+        raise RuntimeError(f"the linear program was not solved: {lp.message}")
     return float(lp.fun), lp.x
 
 

@@ -146,8 +146,8 @@ def example_task(
         if made.unseen.any():
             return made
     raise ValueError(
-        f"n_states, n_features, density, n_inputs: no task with unseen statements in {ATTEMPTS} draws "
-        f"with {n_states} states, "
+        f"n_states, n_features, density, n_inputs: no task with unseen statements in {ATTEMPTS} "
+        f"draws with {n_states} states, "
         f"{n_features} features, density {density} and {n_inputs} inputs"
     )
 

@@ -100,7 +100,7 @@ def buffer_sizes(t: Task) -> np.ndarray:
 
 
 def is_child(child: Task, parent: Task) -> bool:
-    """Whether the inputs of ``child`` are a strict subset of the parent's and its outputs a subset."""
+    """Whether the inputs of ``child`` are a strict subset of the parent's, its outputs a subset."""
     more_inputs = bool((parent.inputs & ~child.inputs).any())
     return (
         child.language is parent.language

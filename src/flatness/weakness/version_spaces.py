@@ -38,8 +38,8 @@ def _class(name: str, hypotheses: np.ndarray, sizes: dict) -> None:
     whole = hypotheses.ndim == 2 and hypotheses.dtype.kind in "iub"
     if not whole or hypotheses.shape[1] > 24 or (hypotheses.size and hypotheses.min() < 0):
         raise ValueError(
-            f"{name}: expected nonnegative integer labels of shape (H, m <= 24), got {hypotheses.dtype} "
-            f"{hypotheses.shape}"
+            f"{name}: expected nonnegative integer labels of shape (H, m <= 24), got "
+            f"{hypotheses.dtype} {hypotheses.shape}"
         )
 
 
@@ -55,8 +55,8 @@ def point_vocabulary(hypotheses: np.ndarray, classes: int = 2) -> Vocabulary:
         raise ValueError("hypotheses: expected at least one hypothesis on at least one point")
     if hypotheses.max() >= classes:
         raise ValueError(
-            f"classes, hypotheses: expected more classes than the largest label {hypotheses.max()}, got "
-            f"{classes}"
+            "classes, hypotheses: expected more classes than the largest label "
+            f"{hypotheses.max()}, got {classes}"
         )
     programs, names = [], []
     for x in range(m):
@@ -96,8 +96,8 @@ def restriction_counts(hypotheses: np.ndarray) -> np.ndarray:
     """|H_S|, the number of labellings of S in H, for every set S of points: int64 (2**m,), by
     bitmask.
 
-    |H_S| is 1 for the empty set (0 for no hypotheses), and the maximum over |S| = s is the growth function at
-    s.
+    |H_S| is 1 for the empty set (0 for no hypotheses), and the maximum over |S| = s is the growth
+    function at s.
 
     >>> restriction_counts(hypothesis_class([[0, 0], [0, 1], [1, 1]])).tolist()
     [1, 2, 2, 3]
