@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from flat_or_weak.studies import interventions
-from flat_or_weak.studies import interventions_plan as plan
 from flat_or_weak.studies import interventions_penalties as penalties
+from flat_or_weak.studies import interventions_plan as plan
 from flat_or_weak.studies import interventions_training as training
 from flat_or_weak.studies.interventions_penalties import PENALTIES, Batch, State
 from flat_or_weak.studies.interventions_training import Arm, Coordinates, Stopping, train_arm
@@ -157,7 +157,7 @@ def test_sam_is_the_hand_written_step(method):
     for m in range(2):
         blocks = [a[m].clone().requires_grad_() for a in theta]
 
-        def loss(parts):
+        def loss(parts, m=m):
             one = MLPEnsemble([p[None] for p in parts[0::2]], [p[None] for p in parts[1::2]])
             return torch.nn.functional.cross_entropy(one(batch.x[m])[0], batch.y[m])
 
@@ -300,6 +300,7 @@ def test_a_tiny_study():
     assert not wild.fitted.any() and wild.test_accuracy.isna().all()
     assert rest.test_accuracy.between(0.1, 1).all() and (rest.train_loss <= 0.3).equals(rest.fitted)
     assert rest.pair_proxy.notna().tolist() == [True, False] * 2
-    assert np.isfinite(rest[["trace", "orbit_trace", "effective_rank", "weight_norm"]]).to_numpy().all()
+    rulers = ["trace", "orbit_trace", "effective_rank", "weight_norm"]
+    assert np.isfinite(rest[rulers].to_numpy()).all()
     summary = interventions.summarise(config, table)
     assert summary["mnist: wild"] == [0, 2]

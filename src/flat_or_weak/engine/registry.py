@@ -232,8 +232,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         },
     ),
     "interventions": _interventions(0),
+    "interventions_2": _interventions(2),
     "interventions_4": _interventions(4),
+    "interventions_6": _interventions(6),
     "interventions_8": _interventions(8),
-    "interventions_12": _interventions(12),
-    "interventions_16": _interventions(16),
 }

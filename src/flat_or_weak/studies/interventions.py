@@ -62,7 +62,7 @@ class InterventionsConfig:
     data: tuple[str, ...] = ("mnist", "fashion-mnist")
     splits: int = 10
     first_seed: int = 0
-    seeds: int = 4
+    seeds: int = 2
     block: int = 2
     first_split: int = 3000
     n: int = 250

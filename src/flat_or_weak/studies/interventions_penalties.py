@@ -70,8 +70,8 @@ def effective_rank(parameters: list[Tensor], batch: Batch, state: State) -> Tens
 
 
 def pair_proxy(parameters: list[Tensor], batch: Batch, state: State) -> Tensor:
-    """Mean ln of the leverage of the unlabelled images: how far their outputs move, squared, when the
-    last layer changes by one unit of root mean square at the training images.
+    """Mean ln of the leverage of the unlabelled images: how far their outputs move, squared, when
+    the last layer changes by one unit of root mean square at the training images.
 
     The largest change of one class's output at an image with features h (a one appended) is the
     square root of h^T G^{-1} h, with G the second moments of the training features. The larger it

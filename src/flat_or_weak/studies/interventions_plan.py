@@ -168,4 +168,11 @@ def fingerprint() -> str:
 
 # ---- amendments: (date and time in UTC, what, why, and what was known then)
 
-AMENDMENTS: tuple[tuple[str, str], ...] = ()
+AMENDMENTS: tuple[tuple[str, str], ...] = (
+    (
+        "2026-11-28 07:50",
+        "Groups of two seeds instead of four, since the machine is shared and a group of four takes "
+        "an hour: the first group has twenty pairs of networks an arm and data set. Before any "
+        "recorded network was looked at.",
+    ),
+)

@@ -17,7 +17,7 @@ from flat_or_weak.studies.interventions import ARMS
 from flat_or_weak.studies.interventions_training import Arm
 from flatness.statistics.comparisons import Estimate, Measured, measured_mean
 
-RECORDS = tuple(f"interventions{part}" for part in ("", "_4", "_8", "_12", "_16"))
+RECORDS = tuple(f"interventions{part}" for part in ("", "_2", "_4", "_6", "_8"))
 LOGGED = ("trace", "orbit_trace", "noise_divergence")
 RULERS = tuple(plan.BETTER)
 BY_NAME = {arm.name: arm for arm in ARMS}
@@ -73,7 +73,7 @@ def shift(table: pd.DataFrame, arm: str, ruler: str, control: str = "base") -> E
 
 
 def shifts(table: pd.DataFrame) -> pd.DataFrame:
-    """`shift` of every ruler (and "test_accuracy") by every arm but the base, the estimates only."""
+    """The estimate of `shift` for every ruler, and for "test_accuracy", and every arm but base."""
     arms = [arm.name for arm in ARMS if arm.name != "base"]
     columns = [*RULERS, "test_accuracy"]
     rows = [[shift(table, arm, ruler).value for ruler in columns] for arm in arms]
@@ -96,21 +96,36 @@ def pushed(arm: Arm) -> int:
     return -1 if arm.dose > 0 else 1
 
 
-def read(table: pd.DataFrame, arm: str) -> str:
-    """The plan's reading of an arm that pushes a ruler, on one data set."""
+def judged(table: pd.DataFrame, arm: str) -> tuple[Measured, Estimate, float]:
+    """What the plan's rule reads for an arm that pushes a ruler, on one data set: the effect on
+    accuracy, positive as the claim for the ruler has it; the shift of the ruler, positive the way
+    it is pushed; and the larger share of unfitted networks, the arm's or its control's.
+    """
     one = BY_NAME[arm]
     up = pushed(one)
-    moved = shift(table, arm, one.penalty)
+    moved, found = shift(table, arm, one.penalty), effect(table, arm)
     low, high = sorted((up * moved.low, up * moved.high))
-    found = effect(table, arm)
     sign = up * plan.BETTER[one.penalty]
     lost = max(unfitted(table, arm), unfitted(table, control_of(one)))
     signed = Measured(sign * found.centre, found.error, found.freedom)
-    return plan.reading(Estimate(up * moved.value, low, high), signed, lost)
+    return signed, Estimate(up * moved.value, low, high), lost
+
+
+def read(table: pd.DataFrame, arm: str) -> str:
+    """The plan's reading of an arm that pushes a ruler, on one data set."""
+    found, moved, lost = judged(table, arm)
+    return plan.reading(moved, found, lost)
+
+
+def size(table: pd.DataFrame, arm: str, control: str) -> str:
+    """What a comparison rests on, in words."""
+    pairs = difference(table, "test_accuracy", arm, control)
+    splits = pairs.index.get_level_values("split").nunique()
+    return f"{len(pairs)} pairs of networks, {splits} splits"
 
 
 def readings(table: pd.DataFrame) -> pd.DataFrame:
-    """Every arm that pushes a ruler: ruler, direction, whether primary, the reading on each data set
+    """Every arm that pushes a ruler: the ruler, whether it is primary, the reading on each data set
     and on both.
     """
     rows = []

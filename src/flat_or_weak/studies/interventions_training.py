@@ -4,8 +4,8 @@ An arm with a penalty P and dose k is plain SGD, and after every epoch one step 
 
     theta <- theta - k s grad P / |grad P|,     s = the summed lengths of the epoch's loss steps,
 
-which lowers P for k > 0 and raises it for k < 0. Every arm of one dose, the sham among them, is thus
-pushed as far, in proportion to the way that the loss takes it; only the direction differs. SAM
+which lowers P for k > 0 and raises it for k < 0. Every arm of one dose, the sham among them, is
+thus pushed as far, in proportion to the way that the loss takes it; only the direction differs. SAM
 (Foret et al. 2021) takes the gradient at theta + rho g / |g|, adaptive SAM (Kwon et al. 2021) at
 theta + rho T^2 g / |T g|, with T the norm of the weights into a unit, |b| for a bias. Source: our
 chapter c6_interventions.
@@ -63,9 +63,9 @@ class Arm:
 
 @dataclass(frozen=True)
 class Stopping:
-    """Train until the mean training loss is at most ``loss`` (checked every ``check_every`` epochs),
-    at most ``max_epochs``. Penalties see ``rows`` random training images and all unlabelled ones;
-    ``noise`` is the deviation of the noise that one of them uses.
+    """Train until the mean training loss, checked every ``check_every`` epochs, is at most
+    ``loss``, or for ``max_epochs``. Penalties see ``rows`` random training images and all
+    unlabelled ones; ``noise`` is the deviation of the noise that one of them uses.
     """
 
     loss: float = 0.05
@@ -80,9 +80,9 @@ class Coordinates:
     """The first layer in the span of the images: orthonormal coordinates of the span, and one more
     for the part of a unit's weights outside it, which gradients of the outputs never move.
 
-    ``images`` (S, N, d) are S sets; network m sees set ``of[m]``. ``x`` (S, N, r + 1) are the images
-    in the coordinates of their set. `inside` turns networks on pixels into networks on coordinates
-    with the same outputs, norms and gradients there; `outside` turns back.
+    ``images`` (S, N, d) are S sets; network m sees set ``of[m]``. ``x`` (S, N, r + 1) are the
+    images in the coordinates of their set. `inside` turns networks on pixels into networks on
+    coordinates with the same outputs, norms and gradients there; `outside` turns back.
     """
 
     def __init__(self, networks: MLPEnsemble, images: Tensor, of: Tensor) -> None:

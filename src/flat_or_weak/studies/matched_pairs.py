@@ -28,10 +28,10 @@ def pairs_in_split(
     caliper: float = CALIPER,
     gap: float = GAP,
 ) -> pd.DataFrame:
-    """Disjoint pairs of rows, the nearest in ``equal`` first (greedily, by the largest difference in
-    standard deviations): columns ``more`` and ``less``, positions in ``part``, ``gap`` (in standard
-    deviations of ``apart``), the signed difference of each ruler in ``equal``, and ``points``,
-    the difference of test accuracy in percentage points.
+    """Disjoint pairs of rows, the nearest in ``equal`` first (greedily, by the largest difference
+    in standard deviations): columns ``more`` and ``less``, positions in ``part``, ``gap`` (in
+    standard deviations of ``apart``), the signed difference of each ruler in ``equal``, and
+    ``points``, the difference of test accuracy in percentage points.
 
     Raises ValueError for calipers or gaps that are not positive.
     """
@@ -59,7 +59,9 @@ def pairs_in_split(
 def matched(
     table: pd.DataFrame, apart: str, equal: tuple[str, ...], **settings: float
 ) -> pd.DataFrame:
-    """`pairs_in_split` for every split of a recorded data set, networks without a count left out."""
+    """`pairs_in_split` for every split of a recorded data set, networks without a count left
+    out.
+    """
     parts = [
         pairs_in_split(part.reset_index(drop=True), apart, equal, **settings).assign(split=split)
         for split, part in confounds.kept(table).groupby("split")
