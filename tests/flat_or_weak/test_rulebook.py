@@ -306,8 +306,8 @@ def put(monkeypatch):
 def test_the_premise_follows_its_record(put, gain, outcome):
     table = intervened({"sam": gain})
     if outcome == "undecided":
-        flip = np.where(table["split"] % 2 & (table["arm"] == "sam"), 0.03, 0.0)
-        table = table.assign(test_accuracy=table["test_accuracy"] - flip)
+        spread = np.where(table["split"] % 2, 0.02, -0.02) * (table["arm"] == "sam")
+        table = table.assign(test_accuracy=table["test_accuracy"] + spread)
     put(table)
     premise = next(row for row in ROWS if row.statistic is estimates.SHARPNESS_AWARE)
     assert outcome in judge(premise).verdict

@@ -195,6 +195,8 @@ def pushed(arm: str) -> Statistic:
         found, table = {}, interventions()
         for label, data in DATA.items():
             part = table[table["data"] == data]
+            if part.empty:
+                continue
             effect, shift, unfitted = interventions_reading.judged(part, arm)
             n = interventions_reading.size(part, arm, "sham")
             found[label] = Case(effect, n, shift=shift, unfitted=unfitted)
@@ -210,8 +212,10 @@ def _sharpness_aware() -> dict[str, Case]:
     table, found = interventions(), {}
     for label, data in DATA.items():
         part = table[table["data"] == data]
+        if part.empty:
+            continue
         lost = max(interventions_reading.unfitted(part, arm) for arm in ("sam", "base"))
-        if len(part) and lost <= interventions_plan.MOST_UNFITTED:
+        if lost <= interventions_plan.MOST_UNFITTED:
             effect = interventions_reading.effect(part, "sam", "base")
             found[label] = Case(effect, interventions_reading.size(part, "sam", "base"))
     return found

@@ -57,8 +57,11 @@ def difference(table: pd.DataFrame, column: str, arm: str, control: str) -> pd.S
 
 
 def over_splits(differences: pd.Series) -> Measured:
-    """The mean over splits of their means, with Student's error over splits."""
-    return measured_mean(differences.groupby("split").mean().tolist())
+    """The mean over splits of their means, with Student's error over splits; with fewer than two
+    splits nothing is known, and the error is infinite.
+    """
+    means = differences.groupby("split").mean()
+    return measured_mean(means.tolist()) if len(means) > 1 else Measured(0.0, np.inf, 1)
 
 
 def spread(table: pd.DataFrame, column: str) -> float:
@@ -76,8 +79,13 @@ def shifts(table: pd.DataFrame) -> pd.DataFrame:
     """The estimate of `shift` for every ruler, and for "test_accuracy", and every arm but base."""
     arms = [arm.name for arm in ARMS if arm.name != "base"]
     columns = [*RULERS, "test_accuracy"]
-    rows = [[shift(table, arm, ruler).value for ruler in columns] for arm in arms]
+    rows = [[_shift_or_nan(table, arm, ruler) for ruler in columns] for arm in arms]
     return pd.DataFrame(rows, index=arms, columns=columns)
+
+
+def _shift_or_nan(table: pd.DataFrame, arm: str, ruler: str) -> float:
+    moved = difference(table, ruler, arm, "base")
+    return float(moved.groupby("split").mean().mean() / spread(table, ruler))
 
 
 def effect(table: pd.DataFrame, arm: str, control: str | None = None) -> Measured:
