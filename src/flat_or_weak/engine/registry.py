@@ -13,6 +13,7 @@ from flat_or_weak.studies import (
     factorial,
     full_extension,
     head_to_head,
+    interventions,
     noise_divergence,
     noise_draws,
     pair_proxy,
@@ -65,6 +66,19 @@ def _pair_proxy(data: str) -> Experiment:
 def _part1(config: Any, about: str, **smaller: Any) -> Experiment:
     quick = dataclasses.replace(config, seeds=(0, 1), **smaller)
     return Experiment(about, part1, {"quick": quick, "paper": config})
+
+
+def _interventions(first: int) -> Experiment:
+    config = interventions.InterventionsConfig(first_seed=first)
+    return Experiment(
+        f"networks trained under a push on each ruler, or with SAM: seeds {first} to "
+        f"{first + config.seeds - 1} of ten splits of each data set (c6)",
+        interventions,
+        {
+            "quick": dataclasses.replace(config, data=("mnist",), splits=2, seeds=2, block=2),
+            "paper": config,
+        },
+    )
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -249,4 +263,9 @@ EXPERIMENTS: dict[str, Experiment] = {
             "paper": head_to_head.HeadToHeadConfig(),
         },
     ),
+    "interventions": _interventions(0),
+    "interventions_2": _interventions(2),
+    "interventions_4": _interventions(4),
+    "interventions_6": _interventions(6),
+    "interventions_8": _interventions(8),
 }

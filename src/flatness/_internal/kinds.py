@@ -77,8 +77,8 @@ def register(
         parameters = tuple(tensors(networks))
         if parameters[0].dtype in HALF:
             raise KindError(
-                f"{name}: expected float32 or float64, got {parameters[0].dtype}, in which sums lose "
-                f"their digits; convert them with .to(dtype=torch.float64)"
+                f"{name}: expected float32 or float64, got {parameters[0].dtype}, in which sums "
+                f"lose their digits; convert them with .to(dtype=torch.float64)"
             )
         met.same_place(name, parameters[0].dtype, parameters[0].device)
         if real:
