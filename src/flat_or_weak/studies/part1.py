@@ -13,7 +13,7 @@ import hashlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -324,7 +324,7 @@ def flattest_cell(
     rng, rows = generator("population", panel, law, noise, d, ratio), []
     for i, net in enumerate(nets):
         one = data[i : i + 1]
-        row = {
+        row: dict[str, Any] = {
             "panel": panel,
             "activation": activation,
             "target": target,

@@ -247,7 +247,7 @@ def _within(multipliers: np.ndarray, null: np.ndarray) -> np.ndarray:
             bounds=[(0, None)] * k + [(0, one) for one in multipliers],
             method="highs-ds",
         )
-        if answer.status == 0:
+        if answer.status == 0 and answer.x is not None:
             near = np.maximum(multipliers + answer.x[:k] - answer.x[k:], 0)
             m = _projected(np.where(near > 1e-9 * near.max(initial=0), near, 0.0), null)
     return np.zeros_like(multipliers) if m is None else m
