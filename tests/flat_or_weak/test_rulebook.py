@@ -4,6 +4,7 @@ record.
 
 import json
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -145,14 +146,15 @@ def test_the_running_chapter_has_its_assertions_in_its_source(tmp_path, monkeypa
 
 # ---- the rows and their records
 
+TABLE_OF, POOLED = estimates.table_of.__wrapped__, splits._pooled.__wrapped__
 
-@pytest.fixture(autouse=True)
-def read_anew():
-    """No test sees a table that another has put in place."""
-    clear = lambda: [c.cache_clear() for c in (estimates.table_of, splits._pooled)]  # noqa: E731
-    clear()
-    yield
-    clear()
+
+def read_anew(monkeypatch):
+    """What a test has put in place of the records is read, and by no other test."""
+    table_of = cache(TABLE_OF)
+    for module in (estimates, splits):
+        monkeypatch.setattr(module, "table_of", table_of)
+    monkeypatch.setattr(splits, "_pooled", cache(POOLED))
 
 
 @pytest.fixture
@@ -171,8 +173,7 @@ def recorded(monkeypatch):
 
         for module in (estimates, vanishing_summary, robustness):
             monkeypatch.setattr(module, "load_record", load)
-        estimates.table_of.cache_clear()
-        splits._pooled.cache_clear()
+        read_anew(monkeypatch)
 
     return change
 
@@ -264,6 +265,7 @@ def test_missing_evidence_is_open_not_an_error(monkeypatch):
 
     for module in (estimates, vanishing_summary, robustness):
         monkeypatch.setattr(module, "load_record", missing)
+    read_anew(monkeypatch)
     for row in MEASURED:
         assert judge(row).verdict == "open", row.claim
 
@@ -296,7 +298,7 @@ def put(monkeypatch):
     def place(table):
         monkeypatch.setattr(estimates, "load_record", lambda name: SimpleNamespace(table=table))
         monkeypatch.setattr(estimates, "find", lambda name: None)
-        estimates.table_of.cache_clear()
+        read_anew(monkeypatch)
 
     return place
 
