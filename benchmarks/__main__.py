@@ -29,6 +29,7 @@ SCRIPTS: dict[str, list[str]] = {
     "trace": [],
     "trace_peers": [],
     "flattest": [],
+    "certified": ["--five"],
     "feasibility": ["--scaling"],
 }
 PEERS = ("backpack-for-pytorch", "curvlinops-for-pytorch", "pyhessian", "pandas")
