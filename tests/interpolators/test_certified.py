@@ -195,7 +195,7 @@ def test_one_candidate_for_all_data_sets_and_no_schedules():
     ("act", "target"), [(RELU, "relu"), (LEAKY_RELU, "leaky_relu"), (ABS, "abs")]
 )
 def test_five_dimensions_n_40(act, target):
-    """All 184,342 cells: the gap is at most 1e-3 within five minutes, and never above the teacher."""
+    """All 184,342 cells: a gap of at most 1e-3 in five minutes, never above the teacher."""
     data = draw(target, 40, 5, (0,))
     found = certified_flattest(
         data.x[0], data.y[0], act, tolerance=1e-3, most_cells=200_000, seconds=280
