@@ -31,6 +31,7 @@ from flat_or_weak.studies import (
     confounds,
     interventions_plan,
     interventions_reading,
+    robustness,
     vanishing_summary,
 )
 from flatness.statistics.comparisons import Estimate, Measured
@@ -168,7 +169,7 @@ def recorded(monkeypatch):
             summary = _signed(record.summary, sign)
             return replace(record, table=table(record.table), summary=summary)
 
-        for module in (estimates, vanishing_summary):
+        for module in (estimates, vanishing_summary, robustness):
             monkeypatch.setattr(module, "load_record", load)
         estimates.table_of.cache_clear()
         splits._pooled.cache_clear()
@@ -215,12 +216,12 @@ def test_rows_with_a_sign_turn_with_their_record(recorded):
     for row in signed_rows():
         if row.polarity == "comparison" or "open" in before[row.claim].values():
             continue
+        after = outcomes_of(row)
         for case, outcome in before[row.claim].items():
-            after = outcomes_of(row)[case]
             if outcome.startswith("holds"):
-                assert after == "does not hold (other sign)", (row.claim, case)
+                assert after[case] == "does not hold (other sign)", (row.claim, case)
             if outcome == "does not hold (other sign)":
-                assert after.startswith("holds"), (row.claim, case)
+                assert after[case].startswith("holds"), (row.claim, case)
 
 
 def test_rows_over_splits_lose_what_they_found_when_accuracies_are_shuffled(recorded):
@@ -261,8 +262,8 @@ def test_missing_evidence_is_open_not_an_error(monkeypatch):
     def missing(name, *args):
         raise records.RecordError(f"{name}: no such record")
 
-    monkeypatch.setattr(estimates, "load_record", missing)
-    monkeypatch.setattr(vanishing_summary, "load_record", missing)
+    for module in (estimates, vanishing_summary, robustness):
+        monkeypatch.setattr(module, "load_record", missing)
     for row in MEASURED:
         assert judge(row).verdict == "open", row.claim
 
