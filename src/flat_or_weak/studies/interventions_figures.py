@@ -35,6 +35,8 @@ def forest(table: pd.DataFrame, title: str) -> Figure:
         panel.axvspan(-plan.MARGIN, plan.MARGIN, color=GREY, alpha=0.25, lw=0)
         for height, arm in enumerate(reversed(arms)):
             control = reading.control_of(reading.BY_NAME[arm])
+            if arm not in set(part["arm"]):
+                continue
             lost = max(reading.unfitted(part, name) for name in (arm, control))
             if lost == 1:
                 continue
@@ -53,7 +55,7 @@ def moved_together(table: pd.DataFrame, title: str) -> Figure:
     """Arms by rulers: how far each arm moved each ruler from the base arm, in standard deviations
     of the base arm within splits, and accuracy in the same unit.
     """
-    size = {"figsize": (11, 5.4), "sharey": True, "layout": "constrained"}
+    size = {"figsize": (12, 5.4), "layout": "constrained"}
     figure, axes = plt.subplots(1, 2, **size)
     for panel, (label, data) in zip(axes, recorded_data(table), strict=False):
         found = reading.shifts(table[table["data"] == data])
@@ -63,9 +65,9 @@ def moved_together(table: pd.DataFrame, title: str) -> Figure:
             text = "" if np.isnan(value) else f"{value:+.1f}"
             dark = "white" if abs(value) > 2.5 else "black"
             panel.text(j, i, text, ha="center", va="center", size=7, color=dark)
+        panel.set_yticks(range(len(found)), [arm_words(name) for name in found.index])
         names = [arm_words(name) for name in found.columns]
         panel.set_xticks(range(len(names)), names, rotation=45, ha="right")
         panel.set_title(label)
-    axes[0].set_yticks(range(len(found)), [arm_words(name) for name in found.index])
     figure.suptitle(title)
     return figure
