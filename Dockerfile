@@ -6,6 +6,6 @@ WORKDIR /srv/flat-or-weak
 COPY requirements.txt requirements.lock pyproject.toml Makefile ./
 RUN python -m venv .venv && .venv/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY . .
-RUN .venv/bin/pip install --no-cache-dir --no-deps -e . && touch .venv/.ready && make book
+RUN make book
 EXPOSE 8000
 CMD [".venv/bin/python", "-m", "http.server", "8000", "--directory", "_build/html"]

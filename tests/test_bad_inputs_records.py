@@ -11,7 +11,7 @@ from bad_inputs import Case, defects
 from flat_or_weak import playground, records
 from flat_or_weak.records import RecordError
 from flat_or_weak.studies import vanishing
-from flatness.datasets import download, embed, idx, images
+from flatness.datasets import archives, download, embed, idx, images
 from flatness.statistics import comparisons, crossed, moderators, pooling, ranks
 
 OTHER = (FileNotFoundError, RecordError, SystemExit)
@@ -198,7 +198,7 @@ CASES = [
         call(data=bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]), name="IDX"),
         allows="name: (3|no such)",
     ),
-    Case(download.archive, call(name="mnist")),
+    Case(archives.archive, call(name="mnist")),
     Case(download.cache_folder, call(name="mnist")),
     Case(
         download.is_complete,

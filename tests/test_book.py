@@ -114,7 +114,11 @@ def unknown_outputs(cell):
     """Outputs of a kind that no fresh run is compared in, or that is shown otherwise than it is."""
     known = {
         "stream": {("stdout",)},
-        "display_data": {("image/png", "text/plain"), ("text/html", "text/plain")},
+        "display_data": {
+            ("image/png", "text/plain"),
+            ("application/pdf", "image/png", "image/svg+xml", "text/plain"),
+            ("text/html", "text/plain"),
+        },
         "execute_result": {("text/plain",), *((f"text/{k}", "text/plain") for k in TEXTS)},
     }
     return [
@@ -282,6 +286,21 @@ def test_fingerprint_sees_the_records_that_were_read_and_no_others(tmp_path, mon
         prints.append(execute.fingerprint(page, ["splits"]))
     assert prints[0] == prints[1] != prints[2]
     assert execute.fingerprint(page) == execute.fingerprint(page)
+
+
+def test_fingerprint_sees_the_embedded_images_where_they_can_be_read(package):
+    data = package.parent / "datasets" / "data"
+    data.mkdir(parents=True)
+    (data.parent / "images.py").write_text("def load(name): ...\n")
+    reads, does_not = (
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(line)])
+        for line in ("from flatness.datasets import images", "from flatness.room import mod")
+    )
+    prints = []
+    for content in (b"one", b"other"):
+        (data / "mnist.npz").write_bytes(content)
+        prints.append((execute.fingerprint(reads), execute.fingerprint(does_not)))
+    assert prints[0][0] != prints[1][0] and prints[0][1] == prints[1][1]
 
 
 def test_fingerprint_is_the_same_in_every_version_of_python(tmp_path):

@@ -4,13 +4,13 @@ versions are locked.
 
 import ast
 import json
-import os
 import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from flat_or_weak.records import Record, RecordError, load_record
 
@@ -96,7 +96,7 @@ JSON = st.recursive(
     max_leaves=5,
 )
 
-EXAMPLES = 5000 if os.environ.get("LONG_PROPERTIES") else 500
+EXAMPLES = examples(5000)
 
 
 def outcome(folder, content):
@@ -131,7 +131,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("records")
 
 
-@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(
     place=st.sampled_from(
         [(key,) for key in VALID]
@@ -153,14 +153,14 @@ def test_record_with_one_entry_replaced(folder, place, value, delete):
     outcome(folder, json.dumps(content).encode())
 
 
-@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(start=st.integers(0, 200), length=st.integers(0, 20), instead=st.binary(max_size=12))
 def test_record_with_a_piece_cut_out(folder, start, length, instead):
     text = json.dumps(VALID).encode()
     outcome(folder, text[:start] + instead + text[start + length :])
 
 
-@settings(deadline=None, derandomize=True, max_examples=500)
+@settings(max_examples=examples(500))
 @given(content=JSON)
 def test_record_that_is_any_json(folder, content):
     outcome(folder, json.dumps(content).encode())
@@ -189,18 +189,33 @@ def pins(name):
     return {re.sub(r"[-_.]+", "-", package).lower(): version for package, version in lines}
 
 
-def test_lock_file_belongs_to_the_requirements():
-    """Every required version is the locked one, and every locked package has hashes."""
-    wanted, locked = pins("requirements.txt"), pins("requirements.lock")
-    assert wanted.items() <= locked.items()
+@pytest.mark.parametrize(
+    "name, packages",
+    [("requirements", 100), ("requirements-browser", 3), ("requirements-mutation", 10)],
+)
+def test_lock_file_belongs_to_the_requirements(name, packages):
+    """Every required version is the locked one, every locked package has hashes, and the optional
+    ones go with the rest.
+    """
+    wanted, locked = pins(f"{name}.txt"), pins(f"{name}.lock")
+    assert wanted and wanted.items() <= locked.items()
+    every = pins("requirements.lock")
+    assert all(every.get(package, version) == version for package, version in locked.items())
     blocks = re.split(
         r"^(?=[A-Za-z0-9])",
-        re.sub(r"^#.*\n|\\\n", "", (ROOT / "requirements.lock").read_text(), flags=re.M),
+        re.sub(r"^#.*\n|\\\n", "", (ROOT / f"{name}.lock").read_text(), flags=re.M),
         flags=re.M,
     )
-    assert len(blocks) > 100 and all(
+    assert len(blocks) > packages and all(
         re.match(r"\S+==", block) and "--hash=sha256:" in block for block in blocks[1:]
     )
+
+
+@pytest.mark.parametrize("target", ["browser", "mutation"])
+def test_optional_packages_are_installed_by_their_hashes(target):
+    recipe = (ROOT / "Makefile").read_text()
+    assert f"@$(LOCKED) requirements-{target}.lock" in recipe
+    assert re.search(r"^LOCKED := .* --require-hashes -r$", recipe, re.M)
 
 
 @pytest.mark.parametrize(
@@ -209,10 +224,13 @@ def test_lock_file_belongs_to_the_requirements():
         "requirements.txt",
         "requirements.lock",
         "requirements-browser.txt",
+        "requirements-browser.lock",
         "requirements-mutation.txt",
+        "requirements-mutation.lock",
         "pyproject.toml",
         "Dockerfile",
         "Makefile",
+        "tools/environment.py",
     ],
 )
 def test_installation_follows_the_users_own_index(name):

@@ -89,7 +89,7 @@ def typeset(
     caption : one sentence or two: what the rows are, and what to see.
     units : column -> its unit, written into the header.
     digits : decimals of what is no integer, for all columns or by column; a format as in
-        ``".3g"`` will do.
+        `.3g` will do.
     intervals : column -> the columns of the two ends of its interval, which it absorbs.
     verdicts : further words that are verdicts -> "holds", "partly", "open" or "fails".
     index : whether the index, with its name, heads the rows.

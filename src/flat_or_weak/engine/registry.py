@@ -13,10 +13,12 @@ from flat_or_weak.studies import (
     factorial,
     full_extension,
     head_to_head,
+    interventions,
     noise_divergence,
     noise_draws,
     pair_proxy,
     part1,
+    part1_certified,
     probe_sets,
     region_selection,
     right_answers,
@@ -61,9 +63,21 @@ def _pair_proxy(data: str) -> Experiment:
     )
 
 
-def _part1(config: Any, about: str) -> Experiment:
+def _part1(config: Any, about: str, **smaller: Any) -> Experiment:
+    quick = dataclasses.replace(config, seeds=(0, 1), **smaller)
+    return Experiment(about, part1, {"quick": quick, "paper": config})
+
+
+def _interventions(first: int) -> Experiment:
+    config = interventions.InterventionsConfig(first_seed=first)
     return Experiment(
-        about, part1, {"quick": dataclasses.replace(config, seeds=(0,)), "paper": config}
+        f"networks trained under a push on each ruler, or with SAM: seeds {first} to "
+        f"{first + config.seeds - 1} of ten splits of each data set (c6)",
+        interventions,
+        {
+            "quick": dataclasses.replace(config, data=("mnist",), splits=2, seeds=2, block=2),
+            "paper": config,
+        },
     )
 
 
@@ -73,14 +87,36 @@ EXPERIMENTS: dict[str, Experiment] = {
     "part1_interpolators": _part1(
         part1.InterpolatorsConfig(),
         "flatness and population loss of every interpolator, by target and n/d (a6, a7)",
+        targets=("relu",),
+        ratios=(2, 4),
+        d=10,
+        steps=300,
     ),
     "part1_adversary": _part1(
         part1.AdversaryConfig(),
         "the flattest badly generalising interpolator found, against n/d (a6)",
+        targets=("three_relu",),
+        ratios=(2, 4),
+        d=10,
+        steps=200,
+        rounds=2,
     ),
     "part1_flattest": _part1(
         part1.FlattestConfig(),
         "population loss of the flattest interpolator found: samples, noise, input laws (a7, a8)",
+        panels=tuple(
+            (*panel[:3], panel[3][:1], panel[4][:1], (10,), (2, 4))
+            for panel in part1.FlattestConfig.panels[:3]
+        ),
+        steps=300,
+    ),
+    "part1_certified": Experiment(
+        "interpolators in three dimensions against the certified minimum of the flatness (a6, a7)",
+        part1_certified,
+        {
+            "quick": part1_certified.CertifiedConfig(seeds=(0, 1), ratios=(2, 4)),
+            "paper": part1_certified.CertifiedConfig(),
+        },
     ),
     "noise_divergence": Experiment(
         "PAC-Bayes: the noise that trained weights bear, and its divergence from the start (b3)",
@@ -133,13 +169,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     "splits": Experiment(
         "the hundred networks over 20 data splits of MNIST and Fashion-MNIST, every measure (c3)",
         splits,
-        {"quick": splits.SplitsConfig(splits=1, networks=10), "paper": splits.SplitsConfig()},
+        {"quick": splits.EmbeddedConfig(splits=1, networks=10), "paper": splits.SplitsConfig()},
     ),
     "right_answers": Experiment(
         "right answers of the splits' networks on twenty disjoint blocks of test images (c3)",
         right_answers,
         {
-            "quick": right_answers.RightAnswersConfig(splits=1, networks=10),
+            "quick": right_answers.EmbeddedConfig(splits=1, networks=10),
             "paper": right_answers.RightAnswersConfig(),
         },
     ),
@@ -147,7 +183,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "the noise divergence of some of the splits' networks with 30 and 200 draws (b3, c3)",
         noise_draws,
         {
-            "quick": noise_draws.NoiseDrawsConfig(data=("mnist",), splits=1, networks=10),
+            "quick": noise_draws.EmbeddedConfig(data=("mnist",), splits=1, networks=10),
             "paper": noise_draws.NoiseDrawsConfig(),
         },
     ),
@@ -155,7 +191,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "forty networks at n = 100, 500, 1000, over five splits each (c3)",
         splits,
         {
-            "quick": splits.SplitsConfig(
+            "quick": splits.EmbeddedConfig(
                 data=("mnist",), sizes=(100,), splits=1, networks=10, matched_loss=None
             ),
             "paper": splits.SplitsConfig(
@@ -227,4 +263,9 @@ EXPERIMENTS: dict[str, Experiment] = {
             "paper": head_to_head.HeadToHeadConfig(),
         },
     ),
+    "interventions": _interventions(0),
+    "interventions_2": _interventions(2),
+    "interventions_4": _interventions(4),
+    "interventions_6": _interventions(6),
+    "interventions_8": _interventions(8),
 }

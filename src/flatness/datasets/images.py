@@ -13,6 +13,8 @@ Source of the splits: Paper B, the description of its experiments.
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -23,9 +25,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from flatness.datasets import download
+from flatness.datasets import archives, download
 
-NAMES = tuple(download.ARCHIVES)
+NAMES = tuple(archives.ARCHIVES)
 N_TRAIN, N_TEST = 60_000, 10_000
 N_POOL = N_TRAIN + N_TEST
 TRAIN_ONLY_FROM = (
@@ -34,7 +36,7 @@ TRAIN_ONLY_FROM = (
 
 
 class MissingImages(FileNotFoundError):
-    """The images asked for are neither embedded nor cached; the message says how to get them."""
+    """The images asked for are neither embedded nor in the cache; it says how to get them."""
 
 
 class Points(NamedTuple):
@@ -156,14 +158,14 @@ def load(
     Raises
     ------
     ValueError or TypeError for a bad argument; MissingImages if an image is not at hand;
-    `flatness.datasets.download.IntegrityError` if a file is damaged.
+    `flatness.datasets.archives.IntegrityError` if a file is damaged.
 
     >>> split = load("mnist", 250)
     >>> split.train.x.shape, split.probes.x.shape, split.test.x.shape, len(split.unseen)
     (torch.Size([250, 784]), torch.Size([100, 784]), torch.Size([10000, 784]), 69750)
     """
     _check_dtype(dtype)
-    download.archive(name)
+    archives.archive(name)
     child = child_indices(n_child, seed_child)
     unseen = unseen_pool(n_child, seed_child)
     probes = unseen[probe_positions(len(unseen), num_probes, seed_probes)]
@@ -250,7 +252,7 @@ def load_pool(
 
     Raises
     ------
-    MissingImages if the files are not there; `flatness.datasets.download.IntegrityError` if one is
+    MissingImages if the files are not there; `flatness.datasets.archives.IntegrityError` if one is
     damaged.
     """
     folder = download.cache_folder(name) if data is None else download.locate(name, data)
@@ -258,7 +260,7 @@ def load_pool(
         if data is None:
             raise MissingImages(_how_to_get(name, wanted))
         raise MissingImages(
-            f"{name}: data={str(data)!r} must hold the four files {', '.join(download.SHAPES)} "
+            f"{name}: data={str(data)!r} must hold the four files {', '.join(archives.SHAPES)} "
             "(plain, or each with .gz appended)"
         )
     return _full_pool(name, folder.resolve())
@@ -274,12 +276,22 @@ def _full_pool(name: str, folder: Path) -> Pool:
 
 @cache
 def embedded_pool(name: str) -> Pool:
-    """The images embedded in the package: all test images and what the default chapters need."""
-    download.archive(name)
-    with (
-        (files("flatness.datasets") / "data" / f"{name}.npz").open("rb") as stream,
-        np.load(stream, allow_pickle=False) as arrays,
-    ):
+    """The images embedded in the package: all test images and what the default chapters need.
+
+    Raises
+    ------
+    `flatness.datasets.archives.IntegrityError` if the file is not the one whose SHA-256 is in
+    `flatness.datasets.archives.EMBEDDED`.
+    """
+    archives.archive(name)
+    path = files("flatness.datasets") / "data" / f"{name}.npz"
+    content, expected = path.read_bytes(), archives.EMBEDDED[name]
+    if (found := hashlib.sha256(content).hexdigest()) != expected:
+        raise archives.IntegrityError(
+            f"{path}: refused, not the file that comes with the package; "
+            f"SHA-256 {found}, expected {expected}"
+        )
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         index, images, labels = (
             torch.from_numpy(arrays[key]) for key in ("index", "images", "labels")
         )
