@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -203,7 +203,8 @@ def measure(
         networks = trained.networks[good]
         exact = networks.to(dtype=torch.float64)
         x = points.train.x.double()
-        squares = sum(block.flatten(1).square().sum(1) for block in exact.parameters().values())
+        blocks = (block.flatten(1).square().sum(1) for block in exact.parameters().values())
+        squares = cast(Tensor, sum(blocks))
         found = {
             "test_accuracy": accuracy(networks, points.test.x, points.test.y),
             "trace": hessian_trace(exact, x).total,
@@ -261,9 +262,9 @@ def summarise(config: InterventionsConfig, table: pd.DataFrame) -> dict[str, Any
     (`flat_or_weak.studies.interventions_reading`).
     """
     fitted = table.groupby(["data", "arm"])["fitted"].agg(["sum", "count"])
-    return {
-        f"{data}: {arm}": [int(r["sum"]), int(r["count"])] for (data, arm), r in fitted.iterrows()
-    }
+    keys = (f"{data}: {arm}" for data, arm in fitted.index.to_list())
+    counts = zip(fitted["sum"], fitted["count"], strict=True)
+    return {key: [int(whole), int(n)] for key, (whole, n) in zip(keys, counts, strict=True)}
 
 
 def data_hashes(config: InterventionsConfig) -> dict[str, str]:

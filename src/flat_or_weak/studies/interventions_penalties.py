@@ -9,7 +9,7 @@ no meaning. Derivations in our chapter c6_interventions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -163,9 +163,8 @@ def noise_divergence(parameters: list[Tensor], batch: Batch, state: State) -> Te
     """ln(|theta - theta_0|^2) + ln of the loss at theta plus Gaussian noise: a smooth stand-in for
     the divergence |theta - theta_0|^2 / (2 sigma^2) at the noise sigma that the labels bear.
     """
-    moved = sum(
-        (a - b).flatten(1).square().sum(1) for a, b in zip(parameters, state.start, strict=True)
-    )
+    pairs = zip(parameters, state.start, strict=True)
+    moved = cast(Tensor, sum((a - b).flatten(1).square().sum(1) for a, b in pairs))
     noisy = [a + e for a, e in zip(parameters, state.noise, strict=True)]
     loss = cross_entropy(forward(noisy, batch.x)[4], batch.y)
     return (moved + 1e-12).log() + (loss + 1e-12).log()
@@ -173,20 +172,15 @@ def noise_divergence(parameters: list[Tensor], batch: Batch, state: State) -> Te
 
 def weight_norm(parameters: list[Tensor], batch: Batch, state: State) -> Tensor:
     """ln of the squared norm of all parameters."""
-    return sum(a.flatten(1).square().sum(1) for a in parameters).log()
+    return cast(Tensor, sum(a.flatten(1).square().sum(1) for a in parameters)).log()
 
 
 def sham(parameters: list[Tensor], batch: Batch, state: State) -> Tensor:
     """|theta - c|^2 / 2 with c another random start: a random quadratic form, no ruler's
     direction.
     """
-    return (
-        sum(
-            (a - c).square().flatten(1).sum(1)
-            for a, c in zip(parameters, state.centre, strict=True)
-        )
-        / 2
-    )
+    pairs = zip(parameters, state.centre, strict=True)
+    return cast(Tensor, sum((a - c).square().flatten(1).sum(1) for a, c in pairs)) / 2
 
 
 Penalty = Callable[[list[Tensor], Batch, State], Tensor]
