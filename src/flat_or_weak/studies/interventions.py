@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, cast
 
 import numpy as np
@@ -203,8 +204,8 @@ def measure(
         networks = trained.networks[good]
         exact = networks.to(dtype=torch.float64)
         x = points.train.x.double()
-        blocks = (block.flatten(1).square().sum(1) for block in exact.parameters().values())
-        squares = cast(Tensor, sum(blocks))
+        blocks = exact.parameters().values()
+        squares = reduce(torch.add, [block.flatten(1).square().sum(1) for block in blocks])
         found = {
             "test_accuracy": accuracy(networks, points.test.x, points.test.y),
             "trace": hessian_trace(exact, x).total,
@@ -262,9 +263,10 @@ def summarise(config: InterventionsConfig, table: pd.DataFrame) -> dict[str, Any
     (`flat_or_weak.studies.interventions_reading`).
     """
     fitted = table.groupby(["data", "arm"])["fitted"].agg(["sum", "count"])
-    keys = (f"{data}: {arm}" for data, arm in fitted.index.to_list())
-    counts = zip(fitted["sum"], fitted["count"], strict=True)
-    return {key: [int(whole), int(n)] for key, (whole, n) in zip(keys, counts, strict=True)}
+    return {
+        "{}: {}".format(*cast(tuple[str, str], key)): [int(r["sum"]), int(r["count"])]
+        for key, r in fitted.iterrows()
+    }
 
 
 def data_hashes(config: InterventionsConfig) -> dict[str, str]:
