@@ -10,8 +10,8 @@ committed with its outputs. The rendered page and the regression test both read 
 
 A chapter is stale when its fingerprint, stored in the notebook, no longer matches: a hash of the
 chapter's cells, of the code (comments and docstrings apart) of every ``flatness`` module that it
-imports, directly or through others, of the records that it read, of the embedded images, and of the
-versions of the libraries.
+imports, directly or through others, of the records that it read, of the embedded images, of the
+style of the figures, and of the versions of the libraries.
 """
 
 from __future__ import annotations
@@ -172,6 +172,8 @@ def fingerprint(notebook: nbformat.NotebookNode, records: Iterable[str] = ()) ->
     for name in modules:
         digest.update(_bare_code(_module_path(name).read_text(encoding="utf-8")).encode())
     files = [ROOT / "results" / f"{name}.json" for name in records]
+    if "flat_or_weak.figures" in modules:
+        files.append(SOURCE / "flat_or_weak" / "book.mplstyle")
     if "flatness.datasets.images" in modules:
         files += (SOURCE / "flatness" / "datasets" / "data").glob("*.npz")
     for path in sorted(files):

@@ -2,9 +2,11 @@
 
 import torch
 from hypothesis import HealthCheck, settings
+from properties import examples
 
 settings.register_profile(
     "repeatable",
+    max_examples=examples(100),
     deadline=None,
     derandomize=True,
     print_blob=False,

@@ -291,6 +291,12 @@ CASES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def few_attempts(monkeypatch):
+    """Tasks that cannot be drawn are given up soon."""
+    monkeypatch.setattr(selection, "ATTEMPTS", 200)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_bad_and_odd_arguments(case):
     _, found = defects(case)

@@ -175,6 +175,7 @@ CASES = [
     Case(
         features.effective_rank,
         lambda: {"features": torch.stack([deep()["x"], deep()["x"] ** 2])},
+        allows="features: (nan|inf)",  # of one network of two: its rank is NaN
     ),
     Case(
         lambda name: str(device.default_device(name)),

@@ -1,5 +1,7 @@
 """Bad and odd arguments: weakness of networks, certificates, regions, PAC-Bayes."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,7 @@ def separable():
     return made
 
 
+@cache
 def verdicts():
     return feasibility.pair_verdicts(**separable())
 
@@ -44,7 +47,8 @@ def many():
     }
 
 
-def refuted():
+@cache
+def refutation():
     probe, label = (int(v) for v in np.argwhere(verdicts().verdict == 0)[0])
     made = separable()
     points, labels = certificates.certified_system(
@@ -56,6 +60,10 @@ def refuted():
         "labels": labels,
         "num_classes": 3,
     }
+
+
+def refuted():
+    return dict(refutation())
 
 
 def patterns(name="train", n=7):

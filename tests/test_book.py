@@ -114,7 +114,11 @@ def unknown_outputs(cell):
     """Outputs of a kind that no fresh run is compared in, or that is shown otherwise than it is."""
     known = {
         "stream": {("stdout",)},
-        "display_data": {("image/png", "text/plain"), ("text/html", "text/plain")},
+        "display_data": {
+            ("image/png", "text/plain"),
+            ("application/pdf", "image/png", "image/svg+xml", "text/plain"),
+            ("text/html", "text/plain"),
+        },
         "execute_result": {("text/plain",), *((f"text/{k}", "text/plain") for k in TEXTS)},
     }
     return [

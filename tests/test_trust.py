@@ -4,13 +4,13 @@ versions are locked.
 
 import ast
 import json
-import os
 import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from flat_or_weak.records import Record, RecordError, load_record
 
@@ -96,7 +96,7 @@ JSON = st.recursive(
     max_leaves=5,
 )
 
-EXAMPLES = 5000 if os.environ.get("LONG_PROPERTIES") else 500
+EXAMPLES = examples(5000)
 
 
 def outcome(folder, content):
@@ -131,7 +131,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("records")
 
 
-@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(
     place=st.sampled_from(
         [(key,) for key in VALID]
@@ -153,14 +153,14 @@ def test_record_with_one_entry_replaced(folder, place, value, delete):
     outcome(folder, json.dumps(content).encode())
 
 
-@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(start=st.integers(0, 200), length=st.integers(0, 20), instead=st.binary(max_size=12))
 def test_record_with_a_piece_cut_out(folder, start, length, instead):
     text = json.dumps(VALID).encode()
     outcome(folder, text[:start] + instead + text[start + length :])
 
 
-@settings(deadline=None, derandomize=True, max_examples=500)
+@settings(max_examples=examples(500))
 @given(content=JSON)
 def test_record_that_is_any_json(folder, content):
     outcome(folder, json.dumps(content).encode())

@@ -62,7 +62,8 @@ def mutmut(place: Path, *arguments: str) -> None:
     """The tests that start processes must import the mutated package too, not the installed one."""
     package = place / "mutants" / "src"
     package.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(package)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "LONG_PROPERTIES": "1"}
+    environment["PYTHONPATH"] = str(package)
     command = [sys.executable, "-m", "mutmut", *arguments]
     subprocess.run(command, cwd=place, env=environment, check=True)
 

@@ -1,8 +1,16 @@
-"""The plot functions that chapters share. Each draws one figure and returns its axes."""
+"""The figures of the book: one style for all, and the plot functions that chapters share.
+
+On import the style of ``book.mplstyle`` applies, and in a notebook a figure is shown as PNG, which
+the regression test compares, as SVG, which the page shows, and as PDF, to take away. Every function
+draws one figure and returns its axes.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +18,49 @@ import pandas as pd
 from matplotlib.axes import Axes
 from torch import Tensor
 
-BLUE, ORANGE, GREY = "#2c5f8a", "#c8641b", "#8a8a8a"
+from flat_or_weak.labels import direct_label
+from flatness.statistics.comparisons import Estimate
+
+__all__ = [
+    "direct_label",
+    "estimate_against_exact",
+    "forest",
+    "intervals",
+    "measures_against_accuracy",
+    "offer_vectors",
+    "rank_correlation_matrices",
+    "small_multiples",
+]
+STYLE = Path(__file__).with_name("book.mplstyle")
+BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, GREY = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#7A7A7A",
+)
+plt.style.use(STYLE)
+
+
+def offer_vectors() -> bool:
+    """In a notebook: show every figure as PNG, SVG and PDF, the same bytes after every run. Says
+    whether this is one.
+    """
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None or not hasattr(shell, "kernel"):
+        return False
+    from matplotlib_inline.config import InlineBackend
+
+    os.environ.setdefault("SOURCE_DATE_EPOCH", "0")  # the date that SVG and PDF carry
+    InlineBackend.instance(parent=shell).figure_formats = {"png", "svg", "pdf"}
+    return True
+
+
+offer_vectors()
 
 
 def _array(values: Tensor | Sequence[float]) -> np.ndarray:
@@ -98,4 +148,92 @@ def rank_correlation_matrices(
                 fontsize=7,
                 color="white" if abs(value) > 0.6 else "black",
             )
+    return axes
+
+
+def forest(
+    panels: Mapping[str, Mapping[str, Estimate | None]] | pd.DataFrame,
+    xlabel: str,
+    *,
+    reference: float | None = 0.0,
+    colours: Mapping[str, str] | None = None,
+) -> np.ndarray:
+    """Dots with intervals, one row a label and one panel a title: panels side by side share their
+    rows.
+
+    Parameters
+    ----------
+    panels : title -> label -> its estimate, or None where there is none. Rows stand in the order
+        in which labels first appear, from the top. A frame of estimates will do.
+    reference : where a thin line stands (None: nowhere); estimates whose interval holds it are
+        drawn hollow.
+    colours : label -> colour of its row, for rows that stand out.
+    """
+    table: dict[Any, dict[Any, Any]] = {t: {**rows} for t, rows in panels.items()}
+    labels = [*dict.fromkeys(label for rows in table.values() for label in rows)]
+    if not labels:
+        raise ValueError("panels: expected at least one estimate")
+    size = (2.2 + 2.6 * len(table), 0.27 * len(labels) + 1.1)
+    _, axes = plt.subplots(1, len(table), figsize=size, sharey=True, sharex=True, squeeze=False)
+    for axis, (title, rows) in zip(axes[0], table.items()):
+        for height, label in enumerate(reversed(labels)):
+            estimate = rows.get(label)
+            if not isinstance(estimate, Estimate):
+                continue
+            colour = (colours or {}).get(label, BLUE)
+            open_ = reference is not None and estimate.holds(reference)
+            axis.plot([estimate.low, estimate.high], [height, height], color=colour, lw=1.4)
+            face = "white" if open_ else colour
+            axis.plot(estimate.value, height, "o", color=colour, mfc=face, ms=5)
+        if reference is not None:
+            axis.axvline(reference, color=GREY, lw=0.7, zorder=0)
+        axis.set(title=title, xlabel=xlabel)
+        axis.set_yticks(range(len(labels)), labels[::-1])
+        axis.set_ylim(-0.6, len(labels) - 0.4)
+        axis.tick_params(axis="y", length=0)
+    return axes[0]
+
+
+Curve = tuple[Sequence[float], Sequence[float]] | tuple[Sequence[float], Sequence[Estimate]]
+
+
+def small_multiples(
+    panels: Mapping[str, Mapping[str, Curve]],
+    xlabel: str,
+    ylabel: str,
+    *,
+    xscale: str = "linear",
+    yscale: str = "linear",
+    columns: int = 4,
+    height: float = 2.3,
+) -> np.ndarray:
+    """Curves in panels with common axes: title -> name -> (x, y), where y may be estimates, drawn
+    with a band.
+
+    A name has one colour in all panels and is written at its curve in the last panel of each row.
+    """
+    if not panels:
+        raise ValueError("panels: expected at least one")
+    names = [*dict.fromkeys(name for curves in panels.values() for name in curves)]
+    cycle = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    across = min(columns, len(panels))
+    down = -(-len(panels) // across)
+    size = (1.2 + 2.1 * across, 0.5 + height * down)
+    _, axes = plt.subplots(down, across, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for axis, (title, curves) in zip(axes.flat, panels.items()):
+        for name, (x, y) in curves.items():
+            colour = cycle[names.index(name) % len(cycle)]
+            middle = [v.value if isinstance(v, Estimate) else float(v) for v in y]
+            axis.plot(x, middle, "-o", ms=3, color=colour, label=name)
+            if ends := [(v.low, v.high) for v in y if isinstance(v, Estimate)]:
+                axis.fill_between(x, *np.transpose(ends), color=colour, alpha=0.15, lw=0)
+        axis.set(xscale=xscale, yscale=yscale)
+        axis.set_title(title)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis in axes[-1]:
+        axis.set_xlabel(xlabel)
+    for row in axes:
+        row[0].set_ylabel(ylabel)
+        direct_label([axis for axis in row if axis.get_visible()][-1])
     return axes

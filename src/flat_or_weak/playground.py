@@ -22,6 +22,10 @@ from flat_or_weak.studies import confounds, vanishing_summary
 from flatness._internal import rules
 from flatness._internal.arguments import integer
 from flatness._internal.checks import checked
+from flatness.datasets.targets import draw
+from flatness.interpolators.certified import certified_flattest
+from flatness.interpolators.constructions import teacher
+from flatness.interpolators.dual import dual_ratio
 from flatness.networks.activations import RELU
 from flatness.networks.two_layer import TwoLayer, trace_parts
 from flatness.symmetry.orbits import orbit_minimum
@@ -178,3 +182,34 @@ def splits_data(table: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any
                 "high": pooled.interval[1],
             }
     return found
+
+
+@checked(n=rules.at_least(2), seed=rules.at_least(0), steps=rules.at_least(8))
+def circle_data(n: int, seed: int, steps: int = 720) -> dict[str, Any]:
+    """The dual function of the certified flattest interpolator over all directions of the plane:
+    n samples of one ReLU neuron, ``steps`` directions.
+
+    `ratio` is at most one and is one at every neuron of the flattest; `flattest` and `teacher` are
+    the directions of neurons in degrees (of the flattest those with more than a thousandth of the
+    largest mass), `fstar` and `fteacher` their F*. Source: our chapter a7_flattest.
+    """
+    plane = draw("relu", n, 2, (seed,))
+    best = certified_flattest(plane.x[0], plane.y[0], RELU)
+    own = teacher(plane, RELU)
+    mass = best.net.a[0].abs() * best.net.W[0].norm(dim=1)
+    xi, x = best.dual.numpy() / best.supremum, plane.x[0].numpy()
+
+    def degrees(w: torch.Tensor) -> list[float]:
+        return (torch.rad2deg(torch.atan2(w[:, 1], w[:, 0])) % 360).tolist()
+
+    grid = np.linspace(0, 360, steps + 1)
+    turned = np.radians(grid)
+    circle = np.stack([np.cos(turned), np.sin(turned)], 1)
+    return {
+        "degrees": grid.tolist(),
+        "ratio": dual_ratio(xi, circle, x, RELU).tolist(),
+        "flattest": degrees(best.net.W[0][mass > 1e-3 * mass.max()]),
+        "teacher": degrees(own.W[0]),
+        "fstar": float(best.flatness),
+        "fteacher": orbit_minimum(own, plane.x).item(),
+    }

@@ -3,6 +3,7 @@ import torch
 from deep_cases import dense_gauss_newton, dense_hessian, problem, random_scales
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from flatness.curvature.diagonal import hessian_diagonal
 from flatness.curvature.sharpness import (
@@ -23,7 +24,7 @@ MEASURES = [
 
 
 @given(st.integers(0, 10**6), st.booleans())
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_against_dense_matrices(seed, bias):
     net, x, y = problem(seed, bias=bias)
     trace, top = (
@@ -60,7 +61,7 @@ def test_relative_flatness_is_its_definition_on_the_dense_hessian(layer):
 
 
 @given(st.integers(0, 10**6), st.booleans())
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_who_is_invariant_under_neuron_wise_rescaling(seed, bias):
     net, x, y = problem(seed, bias=bias)
     moved = rescale_neurons(net, random_scales(net, seed, 2))

@@ -3,6 +3,7 @@ import torch
 from deep_cases import dense_gauss_newton, dense_hessian, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from flatness.curvature.spectrum import (
     MATRICES,
@@ -17,7 +18,7 @@ from flatness.symmetry.rescaling import rescale_layer
 
 
 @given(st.integers(0, 10**6), st.booleans(), st.integers(1, 3), st.sampled_from(MATRICES))
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_products_equal_the_dense_matrix(seed, bias, depth, matrix):
     net, x, y = problem(seed, (5, 4, 4, 3)[:depth] + (3,), bias=bias)
     v = torch.randn(
@@ -32,7 +33,7 @@ def test_products_equal_the_dense_matrix(seed, bias, depth, matrix):
 
 
 @given(st.integers(0, 10**6), st.booleans(), st.sampled_from(MATRICES), st.sampled_from([2, 12]))
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_lambda_max_is_that_of_the_dense_matrix(seed, bias, matrix, n):
     net, x, y = problem(seed, n=n, bias=bias)
     found = lambda_max(net, x, y, matrix=matrix, rtol=1e-8)

@@ -1,7 +1,6 @@
 """The IDX reader against NumPy, and against everything that is not an IDX file."""
 
 import gzip
-import os
 import struct
 
 import numpy as np
@@ -9,13 +8,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from properties import examples
 
 from flatness.datasets.idx import IDXError, parse_idx, read_bytes
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=6)
 ARRAYS = hnp.arrays(np.uint8, SHAPES)
 
-EXAMPLES = 3000 if os.environ.get("LONG_PROPERTIES") else 500
+EXAMPLES = examples(3000)
 
 
 def encode(array: np.ndarray) -> bytes:
@@ -36,7 +36,7 @@ def refused_or_exact(data: bytes) -> None:
         assert encode(array) == data
 
 
-@settings(deadline=None, derandomize=True, max_examples=200)
+@settings(max_examples=examples(200))
 @given(ARRAYS)
 def test_reads_back_what_was_written(array):
     read = parse_idx(encode(array))
@@ -45,13 +45,13 @@ def test_reads_back_what_was_written(array):
     assert not read.flags.writeable
 
 
-@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(st.binary(max_size=64))
 def test_random_bytes(data):
     refused_or_exact(data)
 
 
-@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(st.integers(0, 255), st.lists(st.integers(0, 2**32 - 1), max_size=5), st.binary(max_size=64))
 @example(8, [2**32 - 1] * 3, b"")  # 2^96 bytes announced
 @example(8, [0, 2**32 - 1, 2**32 - 1], b"")  # product 0, yet no array of this shape exists
@@ -63,7 +63,7 @@ def test_plausible_headers_with_lying_sizes(kind, sizes, body):
     )
 
 
-@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(ARRAYS, st.data())
 def test_one_wrong_byte(array, data):
     file = bytearray(encode(array))
@@ -72,7 +72,7 @@ def test_one_wrong_byte(array, data):
     refused_or_exact(bytes(file))
 
 
-@settings(deadline=None, derandomize=True, max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(ARRAYS, st.data())
 def test_truncated_or_extended(array, data):
     file = encode(array)
@@ -107,7 +107,7 @@ def test_wrong_type():
     np.testing.assert_array_equal(parse_idx(bytearray([0, 0, 8, 1, 0, 0, 0, 1, 5])), [5])
 
 
-@settings(deadline=None, derandomize=True, max_examples=200)
+@settings(max_examples=examples(200))
 @given(content=st.binary(max_size=300), compressed=st.booleans(), limit=st.integers(0, 400))
 def test_bounded_reading(tmp_path_factory, content, compressed, limit):
     if content[:2] == b"\x1f\x8b":
@@ -117,7 +117,7 @@ def test_bounded_reading(tmp_path_factory, content, compressed, limit):
     assert read_bytes(path, limit) == (content[: limit + 1], "")
 
 
-@settings(deadline=None, derandomize=True, max_examples=500)
+@settings(max_examples=examples(500))
 @given(data=st.data())
 def test_damaged_gzip_never_crashes(tmp_path_factory, data):
     content = bytes(range(256)) * 4

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from properties import short_and_long
 
 from flat_or_weak import records
 from flat_or_weak.engine import checkpoints, registry, runner, verify
@@ -238,9 +239,7 @@ def machine(examples, **more):
     run_state_machine_as_test(Runs, settings=settings(**options))
 
 
-@pytest.mark.parametrize(
-    "examples", [40, pytest.param(400, marks=pytest.mark.slow)], ids=["short", "long"]
-)
+@short_and_long("examples", 15, 400)
 def test_a_record_is_whole_or_there_is_none(examples):
     machine(examples)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from flatness.feasibility.certificates import (
     Farkas,
@@ -146,7 +147,7 @@ def test_dependent_supports_are_reduced_first():
     assert total == 0 and max(weights) > 0
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.integers(0, 10**6), st.integers(2, 5))
 def test_a_point_in_a_cone_is_refuted_exactly(seed, width):
     """The last point is a positive combination of the others, exactly (small integers): its label

@@ -418,3 +418,54 @@ def test_too_many_labellings_and_bad_arguments_are_refused():
         estimate_labellings(*problem(0), runs=2, rng=np.random.default_rng(0), population=0)
     with pytest.raises(TrainingPolicyInfeasible, match="same features"):
         count_labellings([[0.0], [0.0]], [0, 1], [[1.0]], 2)
+
+
+def repeated(repetitions: int, runs: int = 30, **how) -> tuple[int, np.ndarray, np.ndarray]:
+    """How many of the repeated estimates' 95 % intervals hold the count, and the means and standard
+    errors in units of the count."""
+    case = problem(5, n=3, width=2, num_classes=3, k=3)
+    exact, held, means, errors = count_labellings(*case).total, 0, [], []
+    for seed in range(repetitions):
+        found = estimate_labellings(*case, runs=runs, rng=np.random.default_rng(seed), **how)
+        low, high = found.interval(0.95)
+        held += low <= np.log(exact) <= high
+        means.append(np.exp(found.log_mean) / exact)
+        errors.append(means[-1] * found.relative_error)
+    return held, np.array(means), np.array(errors)
+
+
+@pytest.mark.parametrize(
+    "repetitions", [200, pytest.param(2000, marks=pytest.mark.slow)], ids=["few", "many"]
+)
+@pytest.mark.parametrize(("population", "tilt"), [(1, 0.0), (3, 0.2)])
+def test_the_interval_holds_the_count_as_often_as_it_says(population, tilt, repetitions):
+    """95 %, within four binomial standard errors (6.2 points for 200 repetitions, 1.9 for 2,000);
+    runs that share nodes would show as means that scatter more than their standard errors say."""
+    held, means, errors = repeated(repetitions, population=population, tilt=tilt)
+    assert abs(held / repetitions - 0.95) < 4 * (0.95 * 0.05 / repetitions) ** 0.5
+    between = means.var(ddof=1) / (errors**2).mean()
+    assert abs(between - 1) < 4 * (2 / repetitions) ** 0.5
+    assert abs(means.mean() - 1) < 4 * means.std(ddof=1) / repetitions**0.5
+
+
+@pytest.mark.parametrize("ties", ["mark", "decide"])
+def test_a_tie_is_marked_or_decided(ties):
+    """On a line 0 is class 0 and the float nearest to 0.3 is class 1; the probe lies 3 * 0.1 away,
+    a last bit above: a refutation of class 0 holds within rounding only, and exactly."""
+    count = count_labellings([[0.0], [0.3]], [0, 1], [[0.1 * 3]], 2, ties=ties)
+    assert count.total == 1 and (ties == "mark" or count.ties == 0)
+
+
+def test_a_combination_rounded_to_floats_is_a_tie_that_exact_arithmetic_decides():
+    """Probes rounded from convex combinations of the training points of one class: within rounding
+    they must have that class, for the very numbers given some need not."""
+    rng, ties, freed = np.random.default_rng(0), 0, 0
+    for _ in range(10):
+        features = rng.standard_normal((4, 5))
+        weights = rng.dirichlet(np.ones(2), 1)
+        probe = weights @ features[:2]
+        case = features, [0, 0, 1, 1], probe, 2
+        marked, decided = count_labellings(*case), count_labellings(*case, ties="decide")
+        assert decided.ties == 0 and decided.total >= marked.total
+        ties, freed = ties + marked.ties, freed + decided.total - marked.total
+    assert 0 < freed <= ties

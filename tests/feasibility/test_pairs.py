@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import LONG, examples
 from scipy.optimize import linprog
 
 from flatness.feasibility import oracle as oracle_module
@@ -98,7 +99,7 @@ def test_agrees_with_linear_programs_across_shapes(n, width, num_classes):
         agree(*relu_problem(100 + seed, n=n, width=width, num_classes=num_classes, q=4))
 
 
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(max_examples=examples(40))
 @given(st.integers(0, 10**6), st.integers(1, 3), st.integers(2, 4), st.integers(2, 9))
 def test_agrees_on_degenerate_grids(seed, width, num_classes, n):
     """Small integers: ties, duplicates, probes on training points and on faces of the cones."""
@@ -159,7 +160,8 @@ def test_each_step_can_do_the_work_of_those_before_it(monkeypatch, idle, used, u
     """The verdicts and their certificates do not depend on the step that settles a pair, and every
     pair is counted once.
     """
-    features, labels, probes, num_classes = relu_problem(0, n=60, width=5, num_classes=5, q=20)
+    size = {"n": 60, "q": 20} if LONG else {"n": 40, "q": 10}
+    features, labels, probes, num_classes = relu_problem(0, width=5, num_classes=5, **size)
     usual = pair_verdicts(features, labels, probes, num_classes)
     for step in idle:
         monkeypatch.setattr(IDLE[step][0], step, IDLE[step][1])

@@ -118,3 +118,15 @@ def test_splits_data_holds_every_split_and_the_pooled_correlation():
     ).assign(trace=lambda t: 0.1 * t.pair_proxy - t.test_accuracy)
     found = playground.splits_data(table, {"trace": "the trace"})["mnist"]["trace"]
     assert found["label"] == "the trace" and len(found["rho"]) == 6 and max(found["rho"]) < -0.9
+
+
+def test_circle_data_touches_one_at_the_flattest_and_not_at_the_teacher():
+    data = playground.circle_data(8, 4)
+    assert len(data["degrees"]) == len(data["ratio"]) == 721
+    assert max(data["ratio"]) <= 1 + 1e-9 and data["fstar"] < 0.99 * data["fteacher"]
+    assert data["ratio"][0] == pytest.approx(data["ratio"][-1])
+
+    def near(angle):  # the neurons sit beside kinks: one side of them is as close as one likes
+        return max(np.interp([angle - 0.5, angle, angle + 0.5], data["degrees"], data["ratio"]))
+
+    assert min(map(near, data["flattest"])) > 0.98 > near(data["teacher"][0])

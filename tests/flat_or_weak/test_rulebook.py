@@ -27,8 +27,14 @@ from flat_or_weak.rulebook.rules import (
     presence,
     replication,
 )
-from flat_or_weak.studies import confounds, vanishing_summary
-from flatness.statistics.comparisons import Measured
+from flat_or_weak.studies import (
+    confounds,
+    interventions_plan,
+    interventions_reading,
+    robustness,
+    vanishing_summary,
+)
+from flatness.statistics.comparisons import Estimate, Measured
 
 MEASURED = [r for r in ROWS if r.statistic and r.polarity != "arithmetic"]
 
@@ -163,7 +169,7 @@ def recorded(monkeypatch):
             summary = _signed(record.summary, sign)
             return replace(record, table=table(record.table), summary=summary)
 
-        for module in (estimates, vanishing_summary):
+        for module in (estimates, vanishing_summary, robustness):
             monkeypatch.setattr(module, "load_record", load)
         estimates.table_of.cache_clear()
         splits._pooled.cache_clear()
@@ -210,12 +216,12 @@ def test_rows_with_a_sign_turn_with_their_record(recorded):
     for row in signed_rows():
         if row.polarity == "comparison" or "open" in before[row.claim].values():
             continue
+        after = outcomes_of(row)
         for case, outcome in before[row.claim].items():
-            after = outcomes_of(row)[case]
             if outcome.startswith("holds"):
-                assert after == "does not hold (other sign)", (row.claim, case)
+                assert after[case] == "does not hold (other sign)", (row.claim, case)
             if outcome == "does not hold (other sign)":
-                assert after.startswith("holds"), (row.claim, case)
+                assert after[case].startswith("holds"), (row.claim, case)
 
 
 def test_rows_over_splits_lose_what_they_found_when_accuracies_are_shuffled(recorded):
@@ -238,7 +244,8 @@ def test_no_row_is_foregone(row):
     seen = set()
     for centre in (-0.9, 0.0, 0.9):
         for error in (0.001, 5.0):
-            case = estimates.Case(at(centre, error), "n", theirs=at(0.9, 0.001))
+            moved = Estimate(2.0, 1.5, 2.5)
+            case = estimates.Case(at(centre, error), "n", theirs=at(0.9, 0.001), shift=moved)
             fixed = estimates.Statistic("it", lambda case=case: {"x": case})
             seen.add(judge(replace(row, statistic=fixed)).group)
     assert seen >= {"fails", "undecided"} and seen & {"holds", "conditions"}
@@ -255,29 +262,93 @@ def test_missing_evidence_is_open_not_an_error(monkeypatch):
     def missing(name, *args):
         raise records.RecordError(f"{name}: no such record")
 
-    monkeypatch.setattr(estimates, "load_record", missing)
-    monkeypatch.setattr(vanishing_summary, "load_record", missing)
+    for module in (estimates, vanishing_summary, robustness):
+        monkeypatch.setattr(module, "load_record", missing)
     for row in MEASURED:
         assert judge(row).verdict == "open", row.claim
 
 
+def intervened(gains, shifts=2.0, lost=()):
+    """A record of the interventions: what each arm adds to accuracy (points) and to every ruler, in
+    the direction of its push, in deviations; networks of the arms ``lost`` are unfitted.
+    """
+    rng, parts = np.random.default_rng(0), []
+    for data in ("mnist", "fashion-mnist"):
+        for arm in interventions_reading.ARMS:
+            up = interventions_reading.pushed(arm)
+            for split in range(10):
+                ruler = 10 + 0.1 * np.arange(3) + 0.1 * shifts * up * bool(arm.penalty)
+                noise = 1e-3 * rng.standard_normal((7, 3))
+                columns = {
+                    name: ruler + noise[i] for i, name in enumerate(interventions_plan.BETTER)
+                }
+                for name in interventions_reading.LOGGED:
+                    columns[name] = np.exp(columns[name])
+                accuracy = 0.75 + gains.get(arm.name, 0.0) / 100 + noise[-1]
+                frame = pd.DataFrame({"seed": range(3), "test_accuracy": accuracy, **columns})
+                fitted = arm.name not in lost
+                parts.append(frame.assign(data=data, arm=arm.name, split=split, fitted=fitted))
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture
+def put(monkeypatch):
+    def place(table):
+        monkeypatch.setattr(estimates, "load_record", lambda name: SimpleNamespace(table=table))
+        monkeypatch.setattr(estimates, "find", lambda name: None)
+        estimates.table_of.cache_clear()
+
+    return place
+
+
 @pytest.mark.parametrize(
-    ("gain", "outcome"), [(1.0, "holds"), (-1.0, "other sign"), (0.0, "within")]
+    ("gain", "outcome"), [(2.0, "holds"), (-2.0, "other sign"), (0.0, "within"), (0.3, "undecided")]
 )
-def test_the_premise_follows_its_record(monkeypatch, gain, outcome):
-    rng = np.random.default_rng(0)
-    seeds = np.arange(30)
-    plain = 0.75 + 0.01 * rng.standard_normal(30)
-    table = pd.concat(
-        pd.DataFrame({"data": "mnist", "seed": seeds, "method": m, "test_accuracy": values})
-        for m, values in (
-            ("sgd", plain),
-            ("sam", plain + gain / 100 + 1e-3 * rng.standard_normal(30)),
-        )
-    )
-    monkeypatch.setattr(estimates, "load_record", lambda name: SimpleNamespace(table=table))
+def test_the_premise_follows_its_record(put, gain, outcome):
+    table = intervened({"sam": gain})
+    if outcome == "undecided":
+        spread = np.where(table["split"] % 2, 0.02, -0.02) * (table["arm"] == "sam")
+        table = table.assign(test_accuracy=table["test_accuracy"] + spread)
+    put(table)
     premise = next(row for row in ROWS if row.statistic is estimates.SHARPNESS_AWARE)
-    assert outcome in judge(premise).verdict and judge(premise).outcomes.keys() == {"MNIST"}
+    assert outcome in judge(premise).verdict
+    assert judge(premise).outcomes.keys() == {"MNIST", "Fashion-MNIST"}
+    put(intervened({"sam": gain}, lost=("sam",)))
+    assert judge(premise).verdict == "open"
+
+
+DRIVEN = [row for row in ROWS if row.polarity == "intervention"]
+
+
+@pytest.mark.parametrize("row", DRIVEN, ids=lambda row: row.claim[:60])
+def test_interventions_follow_their_record(put, row):
+    """Each row drives, does not, goes the other way, or says nothing, as its arm does."""
+    name = next(a.name for a in interventions_reading.ARMS if repr(a.name) in row.statistic.words)
+    arm = interventions_reading.BY_NAME[name]
+    way = interventions_reading.pushed(arm) * interventions_plan.BETTER[arm.penalty]
+    for table, outcome in (
+        (intervened({name: 2.0 * way}), "drives"),
+        (intervened({name: 0.0}), "does not drive"),
+        (intervened({name: -2.0 * way}), "moves it the other way"),
+        (intervened({name: 2.0 * way}, shifts=0.5), "not moved"),
+        (intervened({name: 2.0 * way}, shifts=-2.0), "not moved"),
+        (intervened({name: 2.0 * way}, lost=("sham",)), "not fitted"),
+    ):
+        if outcome == "not fitted":
+            table["fitted"] = table["fitted"] | (table["seed"] > 0)
+        put(table)
+        assert judge(row).verdict == outcome
+
+
+def test_every_ruler_is_pushed_towards_better():
+    arms = [interventions_reading.BY_NAME[n] for n in interventions_reading.BY_NAME]
+    primary = {
+        a.penalty
+        for a in arms
+        if a.penalty in interventions_plan.BETTER
+        and interventions_reading.pushed(a) == interventions_plan.BETTER[a.penalty]
+    }
+    assert primary == set(interventions_plan.BETTER)
 
 
 # ---- what the rule book holds

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from properties import short_and_long
 from two_layer_cases import random_network
 
 from flatness.datasets.population import population_loss
@@ -42,10 +43,12 @@ def test_gradient_of_the_pull_against_finite_differences(name, act):
     )
 
 
-def test_finds_bad_interpolators_flatter_ones_with_less_data():
+@short_and_long("size", ([0], 4, 500), ([0, 1], 4, 500))
+def test_finds_bad_interpolators_flatter_ones_with_less_data(size):
+    seeds, rounds, steps = size
     ratios = []
     for n in (16, 64):
-        data = draw("three_relu", n, 8, [0, 1])
+        data = draw("three_relu", n, 8, seeds)
         best = orbit_minimum(teacher(data, RELU), data.x)
         found = adversary(
             data.x,
@@ -54,10 +57,10 @@ def test_finds_bad_interpolators_flatter_ones_with_less_data():
             RELU,
             best,
             rng(),
-            rounds=4,
+            rounds=rounds,
             bracket=(0.1, 6.0),
             width=50,
-            schedule=Schedule(steps=500),
+            schedule=Schedule(steps=steps),
         )
         assert (half_mse(found.net, data.x, data.y) < 1e-18).all()
         assert (population_loss(found.net, data.target).relative >= 0.5).all()

@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 from two_layer_cases import random_inputs, random_network
 
 from flatness.curvature.norms import exponent
@@ -12,7 +13,7 @@ from flatness.networks.two_layer import TwoLayer, trace
 from flatness.symmetry.orbits import orbit_minimum, split
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=examples(80))
 @given(
     st.sampled_from(sorted(ACTIVATIONS)),
     st.integers(0, 10**6),

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 from two_layer_cases import random_inputs, random_network
 
 from flatness.interpolators.bounds import flatness_lower_bound
@@ -34,7 +35,7 @@ def test_against_a_search_over_directions(act, n, d):
     torch.testing.assert_close(flatness_floor(x, y, act, xi)[0], slow, rtol=1e-10, atol=0)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(60))
 @given(
     st.sampled_from(DEGREE_ONE),
     st.integers(0, 10**6),
@@ -49,7 +50,7 @@ def test_never_above_a_network(act, seed, width, n, d):
     assert (floor >= flatness_lower_bound(x, net(x), act) * (1 - 1e-10)).all()
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=examples(30))
 @given(st.integers(0, 10**6), st.sampled_from((RELU, LEAKY_RELU)))
 def test_integer_inputs_full_of_ties_antipodes_and_zeros(seed, act):
     rng = torch.Generator().manual_seed(seed)

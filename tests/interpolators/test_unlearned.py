@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from properties import short_and_long
 
 from flatness.interpolators.unlearned import BINS, _circle, _draw, _upper_quantile, unlearned_bound
 from flatness.networks.activations import ABS, LEAKY_RELU, RELU, RELU2
@@ -36,12 +37,13 @@ def test_the_mean_on_the_circle_is_the_expectation(link):
     assert max(high, low) < 0.02  # deviations of order n^{-1/2}, plus the slack
 
 
-def test_the_stand_ins_dominate_what_a_search_finds_in_full_dimension():
+@short_and_long("samples", 4, 12)
+def test_the_stand_ins_dominate_what_a_search_finds_in_full_dimension(samples):
     """Searched sup of |(P_n - P) h <u, x>_+| over directions, d = 8, against the proved 90 %."""
     n, d, rng = 400, 8, np.random.default_rng(2)
     bound = unlearned_bound(n, d, RELU, rng, draws=2000)
     found = []
-    for seed in range(12):
+    for seed in range(samples):
         x = torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         h = RELU(x[:, 0])
         u = (
@@ -59,16 +61,17 @@ def test_the_stand_ins_dominate_what_a_search_finds_in_full_dimension():
             (-value.abs().sum()).backward()
             optimiser.step()
         found.append(value.abs().max().item() / bound.deviation)
-    assert sum(ratio > 1 for ratio in found) <= 2 and max(found) > 0.3
+    assert sum(ratio > 1 for ratio in found) <= samples // 6 and max(found) > 0.3
 
 
-def test_the_bound_grows_with_samples_and_is_nothing_below_the_threshold():
+@short_and_long("failure", 0.2, 0.1)
+def test_the_bound_grows_with_samples_and_is_nothing_below_the_threshold(failure):
+    wanted = {"failure": failure, "draws": round(200 / failure)}
     few, some, many = (
-        unlearned_bound(20 * r, 20, RELU, np.random.default_rng(3), draws=2000)
-        for r in (2, 32, 128)
+        unlearned_bound(20 * r, 20, RELU, np.random.default_rng(3), **wanted) for r in (2, 32, 128)
     )
     assert few.ratio == 0 and 0 < some.ratio < 1 < 2 < many.ratio
-    less = unlearned_bound(20 * 128, 20, RELU, np.random.default_rng(3), kappa=0.5, draws=2000)
+    less = unlearned_bound(20 * 128, 20, RELU, np.random.default_rng(3), kappa=0.5, **wanted)
     assert less.ratio < many.ratio / 2 and less.deviation == many.deviation
 
 

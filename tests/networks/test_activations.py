@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 from two_layer_cases import REFERENCE
 
 from flatness.networks.activations import (
@@ -35,7 +36,7 @@ def test_values_and_derivatives_agree_with_autograd(name):
     torch.testing.assert_close(act.derivative(z), torch.autograd.grad(value.sum(), z)[0])
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=examples(50))
 @given(st.sampled_from(sorted(ACTIVATIONS)), st.floats(-10, 10), st.floats(0.1, 10))
 def test_homogeneity_and_euler(name, z, c):
     act, z = ACTIVATIONS[name], torch.tensor(z, dtype=torch.float64)

@@ -114,3 +114,21 @@ def test_bad_input_is_named(call, message):
 def test_wrong_dtype_is_named():
     with pytest.raises(TypeError, match="x: expected dtype torch.float64"):
         MLPEnsemble.from_seeds([4, 2], [0])(torch.zeros(3, 4, dtype=torch.float32))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused_where_numbers_are_added_up_and_the_repair_is_named(dtype):
+    from flatness.curvature import hessian_trace, path_norm
+    from flatness.networks.training import SGD, order_generators, train
+
+    half = MLPEnsemble.from_seeds([4, 3, 2], [0], dtype=dtype)
+    x, y = torch.ones(3, 4, dtype=dtype), torch.tensor([0, 1, 1])
+    for call in (
+        lambda: hessian_trace(half, x),
+        lambda: path_norm(half),
+        lambda: train(half, x, y, SGD(2, 0.1, 1), order_generators([0])),
+    ):
+        with pytest.raises(TypeError, match=r"networks: expected float32 .*\.to\(dtype="):
+            call()
+    whole = half.to(dtype=torch.float64)  # as the message says
+    assert hessian_trace(whole, x.double()).total > 0

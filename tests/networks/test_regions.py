@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from flatness.networks import regions
 from flatness.networks.mlp import MLPEnsemble
@@ -28,7 +29,7 @@ from flatness.networks.regions import (
 from flatness.symmetry.rescaling import rescale_neurons
 from flatness.weakness.languages import language, vocabulary, weakness
 
-repeatable = settings(deadline=None, derandomize=True, max_examples=40)
+repeatable = settings(max_examples=examples(40))
 
 
 def random_bits(seed, count, n, d, patterns=6):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from properties import short_and_long
 from scipy import stats
 
 from flatness.statistics.crossed import crossed_rho, jackknife_error
@@ -26,10 +27,11 @@ def test_without_error_of_the_cases_nothing_is_added():
     assert found.p == pytest.approx(plain.p, rel=1e-9)
 
 
-def test_shared_cases_are_seen_and_the_interval_covers():
+@short_and_long("runs", 80, 300)
+def test_shared_cases_are_seen_and_the_interval_covers(runs):
     """Effects z + a_s + b_g + e_sg, the groups g common to all replications s."""
     rng, crossed, plain = np.random.default_rng(1), 0, 0
-    for _ in range(300):
+    for _ in range(runs):
         common = rng.normal(0, 0.15, 20)
         noise = rng.normal(0, 0.1, (10, 20))
         effects = 0.3 + rng.normal(0, 0.02, (10, 1)) + common + noise
@@ -38,8 +40,8 @@ def test_shared_cases_are_seen_and_the_interval_covers():
         crossed += found.interval[0] < np.tanh(0.3) < found.interval[1]
         low, high = pooled_rho(rhos, 1000).interval
         plain += low < np.tanh(0.3) < high
-    assert crossed >= 0.95 * 300 - 3 * (300 * 0.95 * 0.05) ** 0.5
-    assert stats.binomtest(plain, 300, 0.95).pvalue < 1e-6
+    assert crossed >= 0.95 * runs - 3 * (runs * 0.95 * 0.05) ** 0.5
+    assert stats.binomtest(plain, runs, 0.95).pvalue < 1e-6
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples, short_and_long
 from scipy import stats
 
 from flatness.statistics.pooling import (
@@ -47,14 +48,15 @@ def test_the_spread_between_replications_is_recovered():
     )  # less spread than sampling alone gives
 
 
-def test_the_interval_covers_as_often_as_it_says():
+@short_and_long("runs", 80, 300)
+def test_the_interval_covers_as_often_as_it_says(runs):
     rng = np.random.default_rng(1)
     hits = 0
-    for _ in range(300):
+    for _ in range(runs):
         z = rng.normal(0.2, 0.1, 6) + rng.normal(0, 0.1, 6)
         low, high = pooled_rho(np.tanh(z), 103).interval
         hits += low < np.tanh(0.2) < high
-    assert stats.binomtest(hits, 300, 0.95).pvalue > 1e-3
+    assert stats.binomtest(hits, runs, 0.95).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_reliability_against_its_definition_and_a_simulation():
         reliability(np.ones((2, 3)))
 
 
-@settings(deadline=None, max_examples=50, derandomize=True)
+@settings(max_examples=examples(50))
 @given(
     st.integers(3, 12),
     st.integers(2, 5),
@@ -128,11 +130,12 @@ def test_disattenuation_wants_a_reliability():
         disattenuated(0.3, 0.0)
 
 
-def test_a_new_replication_is_covered_as_often_as_the_interval_says():
+@short_and_long("runs", 100, 400)
+def test_a_new_replication_is_covered_as_often_as_the_interval_says(runs):
     """Fifteen replications and a small spread: the plug-in interval is too narrow, ours is not."""
     rng = np.random.default_rng(4)
     hits = {"true": 0, "seen": 0, "plug-in": 0}
-    for _ in range(400):
+    for _ in range(runs):
         true = rng.normal(0.4, 0.05, 13)
         seen = true + rng.normal(0, np.sqrt(1.07 / 97), 13)
         found = pooled_rho(np.tanh(seen[:12]), 100)
@@ -141,8 +144,8 @@ def test_a_new_replication_is_covered_as_often_as_the_interval_says():
         hits["true"] += found.prediction[0] < np.tanh(true[12]) < found.prediction[1]
         hits["seen"] += found.observed[0] < np.tanh(seen[12]) < found.observed[1]
         hits["plug-in"] += abs(true[12] - mean) < plug_in
-    assert stats.binomtest(hits["seen"], 400, 0.95).pvalue > 1e-3
-    assert hits["true"] >= 375 and hits["plug-in"] < 330
+    assert stats.binomtest(hits["seen"], runs, 0.95).pvalue > 1e-3
+    assert hits["true"] >= 0.9375 * runs and hits["plug-in"] < 0.825 * runs
 
 
 @pytest.mark.parametrize("within", [0.002, 0.01])
@@ -155,11 +158,12 @@ def test_new_replication_against_monte_carlo(within):
     assert np.mean(np.abs(draws) < half) == pytest.approx(0.95, abs=0.002)
 
 
-def test_the_interval_of_the_spread_holds_the_spread():
+@short_and_long("runs", 80, 300)
+def test_the_interval_of_the_spread_holds_the_spread(runs):
     rng = np.random.default_rng(6)
     hits = 0
-    for _ in range(300):
+    for _ in range(runs):
         z = rng.normal(0.2, 0.1, 10) + rng.normal(0, 0.1, 10)
         low, high = pooled_rho(np.tanh(z), 105).between_interval
         hits += low <= 0.1 <= high
-    assert stats.binomtest(hits, 300, 0.95).pvalue > 1e-3
+    assert stats.binomtest(hits, runs, 0.95).pvalue > 1e-3

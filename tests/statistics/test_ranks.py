@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from properties import short_and_long
 from scipy import stats
 
 from flatness.statistics.ranks import (
@@ -29,10 +30,11 @@ def test_invariant_under_increasing_maps(seed):
     assert spearman(x, -y, seed=1, resamples=50).rho == pytest.approx(-a.rho)
 
 
-def test_intervals_cover_at_their_level():
-    """Coverage over 400 samples of a bivariate normal; Spearman's rho is (6/pi) arcsin(r/2)."""
+@short_and_long("runs", 120, 400)
+def test_intervals_cover_at_their_level(runs):
+    """Coverage over samples of a bivariate normal; Spearman's rho is (6/pi) arcsin(r/2)."""
     rng, truth = np.random.default_rng(0), 6 / np.pi * np.arcsin(0.4 / 2)
-    results = [spearman(*correlated(0.4, 60, rng), seed=i, resamples=300) for i in range(400)]
+    results = [spearman(*correlated(0.4, 60, rng), seed=i, resamples=300) for i in range(runs)]
     for kind in ("fisher", "bootstrap"):
         covered = np.mean([getattr(r, kind)[0] <= truth <= getattr(r, kind)[1] for r in results])
         assert 0.90 < covered < 0.985, kind
@@ -51,8 +53,8 @@ def test_fisher_interval_shrinks_with_n():
 
 def test_partial_removes_a_common_cause():
     rng = np.random.default_rng(2)
-    cause = rng.standard_normal(4000)
-    x, y = cause + 0.5 * rng.standard_normal(4000), cause + 0.5 * rng.standard_normal(4000)
+    cause, *noise = rng.standard_normal((3, 1000))
+    x, y = (cause + 0.5 * own for own in noise)
     assert spearman(x, y, seed=0, resamples=50).rho > 0.7
     assert abs(partial_spearman(x, y, [cause])) < 0.1
     assert partial_spearman(x, y, []) == pytest.approx(stats.spearmanr(x, y).statistic)
@@ -72,14 +74,14 @@ def test_bootstrap_interval_of_a_difference():
     one: it does not.
     """
     rng = np.random.default_rng(5)
-    y, noise = rng.standard_normal(200), rng.standard_normal((3, 200))
+    y, noise = rng.standard_normal(80), rng.standard_normal((3, 80))
 
     def difference(a, b, out):
         return abs(stats.spearmanr(a, out).statistic) - abs(stats.spearmanr(b, out).statistic)
 
-    low, high = bootstrap_interval(difference, y + noise[0], y + noise[1], y, seed=0, resamples=500)
+    low, high = bootstrap_interval(difference, y + noise[0], y + noise[1], y, seed=0, resamples=200)
     assert low < 0 < high
-    assert bootstrap_interval(difference, y + noise[0], noise[2], y, seed=0, resamples=500)[0] > 0
+    assert bootstrap_interval(difference, y + noise[0], noise[2], y, seed=0, resamples=200)[0] > 0
 
 
 def test_max_rho_test_equals_enumeration():

@@ -152,14 +152,14 @@ def test_factorial_measures_each_network_twice():
 
 
 def test_probe_sets_hold_the_papers_own():
-    config = probe_sets.ProbeSetsConfig(data=("mnist",), probe_seeds=(99, 100), networks=2)
+    config = probe_sets.ProbeSetsConfig(data=("mnist",), probe_seeds=(99, 100), networks=1)
     table = run_units(probe_sets, config, device="cpu")
     assert table.undecided.sum() == 0 and (table.pair_proxy_99 != table.pair_proxy_100).any()
     from flat_or_weak.records import load_record
     from flat_or_weak.studies.pair_proxy import PairProxyConfig
 
     recorded = load_record("pair_proxy_mnist", PairProxyConfig()).table
-    assert table.pair_proxy_99.tolist() == recorded.pair_proxy[:2].tolist()
+    assert table.pair_proxy_99.tolist() == recorded.pair_proxy[:1].tolist()
 
 
 @pytest.mark.skipif(not FULL, reason="needs the full MNIST: python -m flatness fetch mnist")

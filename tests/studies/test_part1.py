@@ -6,7 +6,7 @@ from flat_or_weak.engine.scheduling import run_units
 from flat_or_weak.studies import part1
 
 SMALL = part1.InterpolatorsConfig(
-    targets=("three_relu", "relu2"), ratios=(1.5, 5), d=6, seeds=(0, 1), steps=150
+    targets=("three_relu", "relu2"), ratios=(1.5, 5), d=5, seeds=(0, 1), steps=80
 )
 
 

@@ -7,6 +7,7 @@ import torch
 from deep_cases import problem, random_scales
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from flatness.curvature.diagonal import hessian_diagonal
 from flatness.curvature.trace import hessian_trace
@@ -81,7 +82,7 @@ def test_two_layers_have_the_closed_form(seed):
     )
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.integers(0, 10**6), st.sampled_from(DEEP), st.booleans())
 def test_same_on_the_whole_orbit_though_the_trace_grows_a_million_times(seed, widths, bias):
     net, x, _ = problem(seed, widths, bias=bias)
@@ -101,7 +102,7 @@ def test_same_after_permutation():
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.integers(0, 10**6), st.sampled_from(DEEP), st.booleans(), st.floats(0.01, 4))
 def test_no_rescaling_has_a_smaller_trace(seed, widths, bias, strength):
     net, x, _ = problem(seed, widths, bias=bias)
@@ -112,7 +113,7 @@ def test_no_rescaling_has_a_smaller_trace(seed, widths, bias, strength):
     assert (result.value - result.lower <= 1e-12 * result.value).all()
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.integers(0, 10**6), st.floats(0.01, 3))
 def test_the_lower_bound_holds_far_from_the_minimum(seed, strength):
     net, x, _ = problem(seed, (5, 4, 4, 3))
@@ -231,3 +232,26 @@ def test_bad_input_is_named():
         trace_flow(MLPEnsemble([torch.ones(1, 2, 2)], None))
     with pytest.raises(ValueError, match="W1"):
         trace_flow(net.map(lambda block: -block.abs()))
+
+
+@pytest.mark.parametrize("exponent", [-330, -200, 200, 330])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_far_out_on_the_orbit_the_minimum_is_the_same(layer, exponent):
+    """Scales of 2^330 = 1e99: terms of 1e+-198, whose ratios no floating-point number holds."""
+    networks, x, _ = problem(3, widths=(5, 6, 4, 3), n=12, count=3)
+    scales = [1.0, 1.0]
+    scales[layer] = 2.0**exponent
+    here, there = orbit_minimum(networks, x), orbit_minimum(rescale_neurons(networks, scales), x)
+    torch.testing.assert_close(there.value, here.value, rtol=1e-11, atol=0)
+    assert there.attained.tolist() == here.attained.tolist()
+
+
+def test_a_network_that_cannot_be_balanced_is_marked_and_costs_the_others_nothing():
+    networks, x, _ = problem(3, widths=(5, 6, 4, 3), n=12, count=3)
+    there, far = balanced(networks, x), random_scales(networks, 0, 3)
+    mixed = rescale_neurons(there, [s.where(torch.arange(3)[:, None] == 1, 1.0) for s in far])
+    alone = balance(trace_flow(hessian_diagonal(there[[0, 2]], x)), max_sweeps=2)
+    beside = balance(trace_flow(hessian_diagonal(mixed, x)), max_sweeps=2)
+    assert beside.value.isfinite().tolist() == [True, False, True]
+    assert not beside.attained[1] and all((s[1] == 1).all() for s in beside.scales)
+    torch.testing.assert_close(beside.value[[0, 2]], alone.value, rtol=1e-12, atol=0)

@@ -3,6 +3,7 @@ import scipy.optimize
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 from two_layer_cases import random_inputs, random_network
 
 from flatness.networks.activations import ACTIVATIONS
@@ -24,7 +25,7 @@ NAMES = sorted(ACTIVATIONS)
 EXACT = dict(rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(60))
 @given(st.sampled_from(NAMES), st.integers(0, 10**6))
 def test_function_and_flatness_do_not_see_the_symmetries(name, seed):
     net, x = random_network(seed, name), random_inputs(seed)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from flatness.curvature.trace import hessian_trace
 from flatness.networks.mlp import MLPEnsemble
@@ -19,7 +20,7 @@ from flatness.symmetry.rescaling import (
     t_gamma,
 )
 
-repeatable = settings(deadline=None, derandomize=True, max_examples=30)
+repeatable = settings(max_examples=examples(30))
 WIDTHS = [5, 7, 4, 3]
 
 

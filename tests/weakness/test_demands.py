@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from flatness.weakness.demands import (
     bernoulli_sizes,
@@ -31,7 +32,7 @@ from flatness.weakness.demands import (
     uniform_sizes,
 )
 
-repeatable = settings(deadline=None, derandomize=True, max_examples=40)
+repeatable = settings(max_examples=examples(40))
 
 
 @st.composite

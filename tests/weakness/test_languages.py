@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from flatness.weakness.languages import (
     ClashError,
@@ -30,7 +31,7 @@ from flatness.weakness.languages import (
     weakness,
 )
 
-repeatable = settings(deadline=None, derandomize=True, max_examples=60)
+repeatable = settings(max_examples=examples(60))
 
 
 @st.composite

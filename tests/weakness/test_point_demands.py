@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 from scipy.stats import beta, binom
 
 from flatness.weakness.point_demands import (
@@ -50,7 +51,7 @@ def test_monte_carlo_interval_covers_the_closed_form(model, buffer):
     assert estimate.low <= model.survival(buffer) <= estimate.high
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=examples(60))
 @given(buffers(), st.lists(st.integers(0, 999), max_size=20))
 def test_sets_of_intervals_agree_with_point_by_point_tests(buffer, points):
     x = np.array(points) / 1000 + 0.0003
@@ -60,7 +61,7 @@ def test_sets_of_intervals_agree_with_point_by_point_tests(buffer, points):
     assert measure(buffer) == pytest.approx(np.mean(contains(buffer, grid)), abs=1e-12)
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=examples(60))
 @given(buffers(), buffers(), st.integers(1, 199))
 def test_intersections_and_twins_agree_with_a_fine_grid(a, b, lag):
     grid = (np.arange(200) + 0.5) / 200

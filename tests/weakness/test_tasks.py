@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from flatness.weakness.languages import (
     ClashError,
@@ -28,7 +29,7 @@ from flatness.weakness.tasks import (
     unseen_masks,
 )
 
-repeatable = settings(deadline=None, derandomize=True, max_examples=40)
+repeatable = settings(max_examples=examples(40))
 
 
 @st.composite

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from flatness.weakness.languages import language, weakness
 from flatness.weakness.tasks import correct_policies, task_of_policy
@@ -21,7 +22,7 @@ from flatness.weakness.version_spaces import (
     version_space,
 )
 
-repeatable = settings(deadline=None, derandomize=True, max_examples=40)
+repeatable = settings(max_examples=examples(40))
 
 
 @st.composite

@@ -13,10 +13,12 @@ from flat_or_weak.studies import (
     factorial,
     full_extension,
     head_to_head,
+    interventions,
     noise_divergence,
     noise_draws,
     pair_proxy,
     part1,
+    part1_certified,
     probe_sets,
     region_selection,
     right_answers,
@@ -66,6 +68,16 @@ def _part1(config: Any, about: str, **smaller: Any) -> Experiment:
     return Experiment(about, part1, {"quick": quick, "paper": config})
 
 
+def _interventions(about: str, **changes: Any) -> Experiment:
+    config = dataclasses.replace(interventions.InterventionsConfig(), **changes)
+    small = {"splits": 2, "arms": interventions.ARMS[:4], "counted": 0}
+    return Experiment(
+        f"networks trained under a push on each ruler, or with SAM: {about} (c6)",
+        interventions,
+        {"quick": dataclasses.replace(config, **small), "paper": config},
+    )
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "pair_proxy_mnist": _pair_proxy("mnist"),
     "pair_proxy_fashion": _pair_proxy("fashion-mnist"),
@@ -94,6 +106,14 @@ EXPERIMENTS: dict[str, Experiment] = {
             for panel in part1.FlattestConfig.panels[:3]
         ),
         steps=300,
+    ),
+    "part1_certified": Experiment(
+        "interpolators in three dimensions against the certified minimum of the flatness (a6, a7)",
+        part1_certified,
+        {
+            "quick": part1_certified.CertifiedConfig(seeds=(0, 1), ratios=(2, 4)),
+            "paper": part1_certified.CertifiedConfig(),
+        },
     ),
     "noise_divergence": Experiment(
         "PAC-Bayes: the noise that trained weights bear, and its divergence from the start (b3)",
@@ -176,6 +196,16 @@ EXPERIMENTS: dict[str, Experiment] = {
             ),
         },
     ),
+    "sample_sizes_100": Experiment(
+        "the hundred MNIST networks at n = 100, over the twenty splits of c3 (c3)",
+        splits,
+        {
+            "quick": splits.SplitsConfig(
+                data=("mnist",), sizes=(100,), splits=1, networks=10, matched_loss=None
+            ),
+            "paper": splits.SplitsConfig(data=("mnist",), sizes=(100,), matched_loss=None),
+        },
+    ),
     "probe_sets": Experiment(
         "the pair proxy of the hundred networks on three draws of probe points (c3)",
         probe_sets,
@@ -229,5 +259,18 @@ EXPERIMENTS: dict[str, Experiment] = {
             "quick": head_to_head.HeadToHeadConfig(networks=10),
             "paper": head_to_head.HeadToHeadConfig(),
         },
+    ),
+    "interventions": _interventions("MNIST, two seeds of ten splits"),
+    "interventions_fashion": _interventions(
+        "Fashion-MNIST, half of the arms", data=("fashion-mnist",), arms=interventions.CORE
+    ),
+    "interventions_fashion_rest": _interventions(
+        "Fashion-MNIST, the other arms", data=("fashion-mnist",), arms=interventions.REST
+    ),
+    "interventions_more": _interventions(
+        "28 more seeds of both data sets",
+        data=("mnist", "fashion-mnist"),
+        first_seed=2,
+        seeds=28,
     ),
 }

@@ -13,9 +13,15 @@ import pandas as pd
 from scipy import stats
 
 from flat_or_weak import published
-from flat_or_weak.records import load_record
-from flat_or_weak.studies import confounds, vanishing_summary
-from flatness.statistics.comparisons import Measured, measured_mean, measured_rho
+from flat_or_weak.records import find, load_record
+from flat_or_weak.studies import (
+    confounds,
+    interventions_plan,
+    interventions_reading,
+    vanishing_summary,
+)
+from flat_or_weak.studies import matched_pairs as pair_matching
+from flatness.statistics.comparisons import Estimate, Measured, measured_mean, measured_rho
 from flatness.statistics.scaling import power_law
 
 DATA = {"MNIST": "mnist", "Fashion-MNIST": "fashion-mnist"}
@@ -25,13 +31,16 @@ HUNDRED = {"mnist": "pair_proxy_mnist", "fashion-mnist": "pair_proxy_fashion"}
 @dataclass(frozen=True)
 class Case:
     """An estimate, what it rests on, the corrected p-value of "it is zero" where it belongs to a
-    family of tests, and the published estimate where there is one.
+    family of tests, and the published estimate where there is one. Of an intervention also the
+    ``shift`` of the ruler pushed, in standard deviations, and the share of networks ``unfitted``.
     """
 
     found: Measured
     n: str
     p: float | None = None
     theirs: Measured | None = None
+    shift: Estimate | None = None
+    unfitted: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -171,23 +180,71 @@ DIVERGENCE = Statistic(
 )
 
 
-def _sharpness_aware() -> dict[str, Case]:
-    """Sharpness-aware minus plain training in points, paired by seed: record ``sam``, columns data,
-    seed, method ("sam" or "sgd") and test_accuracy.
+def interventions() -> pd.DataFrame:
+    """The recorded blocks of seeds of the intervention study; RecordError if there is none."""
+    first, *rest = interventions_reading.RECORDS
+    return pd.concat([table_of(first), *(table_of(name) for name in rest if find(name))])
+
+
+def pushed(arm: str) -> Statistic:
+    """Test accuracy of an arm minus that of the sham in points, positive in the direction that the
+    claim for the arm's ruler predicts (c6).
     """
-    table, found = table_of("sam"), {}
+
+    def cases() -> dict[str, Case]:
+        found, table = {}, interventions()
+        for label, data in DATA.items():
+            part = table[table["data"] == data]
+            if arm not in set(part["arm"]):
+                continue
+            effect, shift, unfitted = interventions_reading.judged(part, arm)
+            n = interventions_reading.size(part, arm, "sham")
+            found[label] = Case(effect, n, shift=shift, unfitted=unfitted)
+        return found
+
+    return Statistic(f"accuracy of the arm {arm!r} beyond the sham in points, as claimed", cases)
+
+
+def _sharpness_aware() -> dict[str, Case]:
+    """Sharpness-aware minus plain training in points, by split and seed (c6); a data set on which
+    too many networks did not reach the common loss is left out.
+    """
+    table, found = interventions(), {}
     for label, data in DATA.items():
         part = table[table["data"] == data]
-        wide = 100 * part.pivot_table(index="seed", columns="method", values="test_accuracy")
-        if len(wide):
-            difference = (wide["sam"] - wide["sgd"]).dropna().tolist()
-            found[label] = Case(measured_mean(difference), f"{len(difference)} pairs of networks")
+        if part.empty:
+            continue
+        lost = max(interventions_reading.unfitted(part, arm) for arm in ("sam", "base"))
+        if lost <= interventions_plan.MOST_UNFITTED:
+            effect = interventions_reading.effect(part, "sam", "base")
+            found[label] = Case(effect, interventions_reading.size(part, "sam", "base"))
     return found
 
 
 SHARPNESS_AWARE = Statistic(
-    "accuracy of sharpness-aware minus plain training in points, by seed", _sharpness_aware
+    "accuracy of sharpness-aware minus plain training in points, by split and seed",
+    _sharpness_aware,
 )
+
+
+def matched_pairs(apart: str) -> Statistic:
+    """Difference of test accuracy in points of pairs that agree in what `matched_pairs.APART` lists
+    and differ in ``apart`` (c6).
+    """
+
+    def cases() -> dict[str, Case]:
+        found, table = {}, table_of("splits")
+        for label, data in DATA.items():
+            pairs = pair_matching.matched(
+                table[table["data"] == data], apart, pair_matching.APART[apart]
+            )
+            splits = pairs["split"].nunique()
+            n = f"{len(pairs)} pairs, {splits} splits"
+            found[label] = Case(pair_matching.effect(pairs), n)
+        return found
+
+    equal = " and ".join(words(name) for name in pair_matching.APART[apart])
+    return Statistic(f"points of accuracy, more {words(apart)} at equal {equal}", cases)
 
 
 def _printed_p() -> dict[str, tuple[tuple[float, float], float, float]]:

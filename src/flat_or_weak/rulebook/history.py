@@ -7,8 +7,12 @@ DECIDED = {
     "plan": "statistic 2026-11-22, committed before the splits were; margin and the rule's other "
     "outcomes 2026-11-28, after the results",
     "ledger": "statistic 2026-11-22, with the first ledger; rule 2026-11-28, after the results",
+    "interventions": "statistic, margin and rule 2026-11-28, in a plan whose hash is recorded; "
+    "committed before the networks were trained; pilots on other splits had been seen",
     "results": "statistic or polarity 2026-11-22, with or after the results; rule 2026-11-28",
     "book": "2026-11-28, after the results",
+    "epochs": "2026-11-28, exploratory: the covariate was chosen after every measure had been "
+    "looked at given it",
 }
 
 AMENDMENTS = (
@@ -54,5 +58,20 @@ AMENDMENTS = (
         "New rows: the premise, matched loss, both inferences, weakness against sharpness and "
         "simplicity, the printed p-values, Fashion-MNIST's trace, the pair proxy at every n, "
         "adaptive sharpness, the weight norm given epochs, learning rate, no bridge.",
+    ),
+    (
+        "2026-11-28",
+        "New rows, exploratory: trace and orbit minimum given the number of epochs, which turn "
+        '"tells nothing" around on both data sets; the number of epochs may lie between flatness '
+        "and accuracy. B8's last row by meta-regression on log n over all splits, on Fisher's "
+        "scale, in place of weighted least squares on the correlations, with twenty splits of a "
+        "hundred networks at n = 100 in place of five of forty.",
+    ),
+    (
+        "2026-11-28",
+        "Rows on interventions, by their own plan (`flat_or_weak.studies.interventions_plan`). The "
+        "row on sharpness-aware training, open until then, reads their record: pairs by split and "
+        "seed, with the error over splits, instead of seeds alone. Rows on pairs of recorded "
+        "networks at equal rank or equal count, after three calipers had been tried on them.",
     ),
 )

@@ -5,12 +5,29 @@ from flat_or_weak.rulebook.estimates import (
     DIVERGENCE,
     among_measures,
     flattest_loss,
+    matched_pairs,
+    pushed,
 )
 from flat_or_weak.rulebook.over_splits import over_splits, stronger
-from flat_or_weak.rulebook.row import above, named, negative, stronger_than, theorem
+from flat_or_weak.rulebook.row import (
+    Row,
+    above,
+    driven,
+    named,
+    negative,
+    present,
+    stronger_than,
+    theorem,
+)
 from flat_or_weak.rulebook.rules import POINTS_MARGIN
 
 C2, C3, C5 = "c2_head_to_head", "c3_confounds", "c5_verdict"
+C6 = "c6_interventions"
+
+
+def _intervention(arm: str) -> Row:
+    return driven("ours", C6, pushed(arm), "interventions")
+
 
 OURS = named(
     {
@@ -73,10 +90,39 @@ OURS = named(
         "At equal learning rate the large batch is the less accurate one, at every n tried": (
             negative("ours", C3, BATCH_EFFECT, limit=POINTS_MARGIN)
         ),
+        "Training that raises the effective rank of the features raises accuracy": (
+            _intervention("effective_rank up")
+        ),
+        "Training that lowers the effective rank of the features costs accuracy": (
+            _intervention("effective_rank down, gently")
+        ),
+        "Training that raises the pair proxy raises accuracy": (
+            _intervention("pair_proxy up, strongly")
+        ),
+        "Training that lowers the pair proxy costs accuracy": _intervention("pair_proxy down"),
+        "Training that lowers the trace raises accuracy": _intervention("trace down"),
+        "Training that raises the trace costs accuracy": _intervention("trace up"),
+        "Training that lowers the orbit-minimal trace raises accuracy": (
+            _intervention("orbit_trace down")
+        ),
+        "Training that lowers the noise divergence raises accuracy": (
+            _intervention("noise_divergence down, strongly")
+        ),
+        "Training that lowers the weight norm raises accuracy": _intervention("weight_norm down"),
+        "Training that raises the weight norm costs accuracy": _intervention("weight_norm up"),
+        "Of two networks with equal rank and loss, the one with more feasible pairs is more "
+        "accurate": present("ours", C6, matched_pairs("pair_proxy"), limit=POINTS_MARGIN),
+        "Of two networks with equally many feasible pairs and equal loss, the one of higher "
+        "rank is more accurate": (
+            present("ours", C6, matched_pairs("effective_rank"), limit=POINTS_MARGIN)
+        ),
     },
     {
         "A4 fails": "A4 fails when the target is far from the class",
         "Neither": "Neither ruler bounds the other",
+        "Training that raises the effective": "Training for a higher effective rank gains accuracy",
+        "Training that raises the pair": "Training for a higher pair proxy gains accuracy",
+        "Training that lowers the trace": "Training for a smaller trace gains accuracy",
         "The effective rank": "The effective rank predicts better than the pair proxy",
         "The noise divergence goes": "The noise divergence, a PAC-Bayes flatness, predicts",
         "At equal": "At equal learning rate the large batch is worse",

@@ -8,9 +8,10 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from flat_or_weak.rulebook.estimates import DATA, Case, Statistic, table_of, words
-from flat_or_weak.studies import confounds
+from flat_or_weak.studies import confounds, robustness
 from flatness.statistics.comparisons import Measured, measured_mean, measured_pooled
 from flatness.statistics.pooling import pooled_rho
 from flatness.statistics.ranks import holm
@@ -28,6 +29,10 @@ ADDED = (  # partial correlations that the plan did not list: mirrors, and the c
     ("effective_rank", ("pair_proxy", "active_units", "train_loss")),
     ("weight_norm", ("epochs",)),
     ("epochs", ("weight_norm",)),
+    ("trace", ("epochs",)),
+    ("epochs", ("trace",)),
+    ("orbit_trace", ("epochs",)),
+    ("epochs", ("orbit_trace",)),
 )
 
 
@@ -130,18 +135,13 @@ def between_data_sets(measure: str) -> Statistic:
     )
 
 
-def _all_sizes() -> pd.DataFrame:
-    table = confounds.kept(pd.concat([table_of("sample_sizes"), _splits("mnist")]))
-    return table[table["data"] == "mnist"]
-
-
 def at_sizes(measure: str) -> Statistic:
     """Rank correlation with test accuracy on MNIST at every n, pooled over splits; Holm's
     correction over the sizes.
     """
 
     def cases() -> dict[str, Case]:
-        parts = {f"n = {n:,}": part for n, part in _all_sizes().groupby("n")}
+        parts = {f"n = {n:,}": part for n, part in robustness.all_sizes().groupby("n")}
         pooled = {label: confounds.pooled(part, measure) for label, part in parts.items()}
         p = holm({label: found.p for label, found in pooled.items()})
         return {
@@ -157,25 +157,22 @@ def at_sizes(measure: str) -> Statistic:
 
 
 def over_sizes(measure: str) -> Statistic:
-    """Change of a correlation on MNIST from the smallest to the largest n: weighted least squares
-    of the splits' correlations on log n.
+    """Change of a correlation on MNIST from the smallest to the largest n, on Fisher's scale: the
+    slope of the meta-regression on log n times the range.
     """
 
     def cases() -> dict[str, Case]:
-        table = _all_sizes()
-        rhos = confounds.rho_by_split(table, measure, by=("n", "split"))
-        size = table.groupby(["n", "split"]).size().loc[rhos.index].to_numpy()
-        n = rhos.index.get_level_values(0).to_numpy(float)
-        root = np.sqrt(size - 3.0)
-        design = np.stack([np.ones_like(n), np.log(n / n.min()) / np.log(n.max() / n.min())], 1)
-        weighted, target = design * root[:, None], rhos.to_numpy() * root
-        inverse = np.linalg.inv(weighted.T @ weighted)
-        fit = inverse @ weighted.T @ target
-        freedom = len(n) - 2
-        error = np.sqrt(((target - weighted @ fit) ** 2).sum() / freedom * inverse[1, 1])
-        label = f"n = {n.min():,.0f} to {n.max():,.0f}"
-        return {label: Case(Measured(float(fit[1]), float(error), freedom), f"{len(n)} splits")}
+        table = robustness.all_sizes()
+        fit = robustness.by_size(table, measure)
+        low, high = table["n"].min(), table["n"].max()
+        doublings, freedom = float(np.log2(high / low)), fit.replications - 2
+        half = (fit.slope.high - fit.slope.low) / 2
+        error = half / stats.t.ppf(0.975, freedom)
+        found = Measured(doublings * fit.slope.value, float(doublings * error), freedom)
+        return {f"n = {low:,} to {high:,}": Case(found, f"{fit.replications} splits")}
 
     return Statistic(
-        f"{words(measure)}: change of the correlation from the least to the largest n", cases
+        f"{words(measure)}: change of the correlation on Fisher's scale from the least to the "
+        "largest n, by meta-regression",
+        cases,
     )

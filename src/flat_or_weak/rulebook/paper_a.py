@@ -7,13 +7,13 @@ from flat_or_weak.rulebook.over_splits import at_matched_loss
 from flat_or_weak.rulebook.row import below, named, negative, present, theorem
 from flat_or_weak.rulebook.rules import POINTS_MARGIN
 
-C3, C5 = "c3_confounds", "c5_verdict"
+C3, C6 = "c3_confounds", "c6_interventions"
 A6, A7 = "a6_nongeneralising", "a7_flattest"
 
 PREMISE = named(
     {
         "Flat regions generalise: training that seeks them (sharpness-aware) is more accurate": (
-            present("both", C5, SHARPNESS_AWARE, limit=POINTS_MARGIN)
+            present("both", C6, SHARPNESS_AWARE, "interventions", limit=POINTS_MARGIN)
         ),
         "At one training loss, a smaller trace goes with better accuracy": (
             negative("both", C3, at_matched_loss("matched_trace"), "plan")

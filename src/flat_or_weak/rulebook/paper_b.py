@@ -242,6 +242,18 @@ NUMBERS = {
     "... the training loss given the orbit-minimal trace": (
         either_sign("B12", C3, over_splits("train_loss", "orbit_trace"))
     ),
+    "... the trace, given the number of epochs, tells nothing": (
+        absent("B12", C3, over_splits("trace", "epochs"), "epochs")
+    ),
+    "... the number of epochs given the trace": (
+        either_sign("B12", C3, over_splits("epochs", "trace"), "epochs")
+    ),
+    "... the orbit-minimal trace, given the number of epochs, tells nothing": (
+        absent("B12", C3, over_splits("orbit_trace", "epochs"), "epochs")
+    ),
+    "... the number of epochs given the orbit-minimal trace": (
+        either_sign("B12", C3, over_splits("epochs", "orbit_trace"), "epochs")
+    ),
     "... the noise divergence, given the training loss, tells nothing": (
         absent("B12", C3, over_splits("noise_divergence", "train_loss"), "plan")
     ),
@@ -269,7 +281,8 @@ SHORT = {
     "Weakness predicts better than sharpness by the noise": "... better than the noise divergence",
     "Weakness does not depend": "Weakness predicts equally on both data sets",
     "Flat minima": "The orbit-minimal trace of trained networks tells nothing",
-    "... the trace, given": "The trace tells nothing given the training loss",
+    "... the trace, given the training": "The trace tells nothing given the training loss",
+    "... the trace, given the number": "The trace tells nothing given the number of epochs",
 }
 
 PAPER_B = sorted(

@@ -13,6 +13,7 @@ from typing import cast
 from flat_or_weak.records import RecordError
 from flat_or_weak.rulebook import rules
 from flat_or_weak.rulebook.estimates import Case, Statistic
+from flat_or_weak.studies import interventions_plan
 from flatness.statistics.comparisons import Measured
 
 BOOK = Path(__file__).resolve().parents[3] / "book"
@@ -96,6 +97,8 @@ def _outcome(row: Row, case: Case) -> str:
     if row.polarity == "replication":
         return rules.replication(case.found, cast(Measured, case.theirs))
     limit = cast(float, row.limit)
+    if row.polarity == "intervention":
+        return interventions_plan.reading(case.shift, case.found, case.unfitted)
     if row.polarity == "bound":
         return rules.bound(case.found, limit, row.sign)
     if row.polarity == "absence":
@@ -109,6 +112,8 @@ def _line(row: Row, label: str, case: Case) -> str:
     parts = [f"{label}: {text}"]
     if case.theirs is not None:
         parts.append(f"published {case.theirs.interval().value:{row.form}}")
+    if row.polarity == "intervention" and case.shift is not None:
+        parts.append(f"ruler moved by {case.shift.text(1)} sd")
     if row.polarity in ("presence", "absence", "comparison"):
         p = case.found.p() if case.p is None else case.p
         parts.append(f"p = {p:.1g}" + (" corrected" if case.p is not None else ""))
@@ -179,6 +184,7 @@ absent = _measured("absence", rules.RHO_MARGIN, 0)
 stronger_than = _measured("comparison", rules.RHO_MARGIN, +1)
 replicated = _measured("replication", None, 0)
 arithmetic = _measured("arithmetic", None, 0)
+driven = _measured("intervention", rules.POINTS_MARGIN, +1)
 below = _measured("bound", rules.LOSS_BOUND, -1)
 above = _measured("bound", rules.LOSS_BOUND, +1)
 

@@ -27,6 +27,12 @@ POLARITIES = {
     "replication": "a published number. *Reproduced*: no visible difference, given the sampling "
     "errors of both, and the same finding (a sign, or none). *Undecided*: no visible difference, "
     "another finding. *Same sign, other size* or *not reproduced*: a visible difference",
+    "intervention": "training that pushes a ruler moves test accuracy in the claimed direction, "
+    "beyond a sham push, with the loss the same. *Drives*: the ruler moved by a standard "
+    "deviation and the 95 % interval lies beyond the margin; *moves it the other way*: beyond it "
+    "on the other side; "
+    "*does not drive*: the ruler moved, and the 90 % interval lies within the margin. *Not moved*, "
+    "*not fitted*: nothing is said",
     "bound": "a quantity is below, or above, a bound: its 95 % interval lies on that side "
     "(*holds*), on the other (*does not hold*), or on both (*undecided*)",
     "arithmetic": "printed numbers follow from other printed numbers, up to their rounding",
@@ -41,6 +47,7 @@ GROUPS = {  # outcome -> group; a row whose cases fall into several groups: see 
     "reproduced": "holds",
     "consistent": "holds",
     "true": "holds",
+    "drives": "holds",
     "holds, below the margin": "conditions",
     "holds" + FOUND: "conditions",
     "true under conditions": "conditions",
@@ -50,6 +57,8 @@ GROUPS = {  # outcome -> group; a row whose cases fall into several groups: see 
     "does not hold (present)": "fails",
     "does not hold": "fails",
     "not reproduced": "fails",
+    "does not drive": "fails",
+    "moves it the other way": "fails",
     "inconsistent": "fails",
     "does not follow": "fails",
 }

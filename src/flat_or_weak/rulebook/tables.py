@@ -113,6 +113,11 @@ def outcomes(row: Row) -> tuple[str, str]:
         "absence": (f"90 % interval within {margin}", f"differs from 0, not within {margin}"),
         "replication": ("no visible difference, same finding", "visible difference"),
         "arithmetic": ("inside the rounding", "outside the rounding"),
+        "intervention": (
+            f"ruler moved by 1 sd, 95 % interval above +{row.limit or 0:g} points",
+            f"ruler moved by 1 sd, 95 % interval below -{row.limit or 0:g}, or 90 % one "
+            f"within {margin}",
+        ),
         "bound": (
             f"95 % interval {'above' if row.sign > 0 else 'below'} {row.limit}",
             f"95 % interval {'below' if row.sign > 0 else 'above'} {row.limit}",

@@ -8,11 +8,23 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from flat_or_weak.records import load_record
 from flat_or_weak.studies import confounds
 from flat_or_weak.studies.right_answers import block_counts
 from flatness.statistics.crossed import Crossed, crossed_rho
 from flatness.statistics.moderators import MetaRegression, meta_regression
 from flatness.statistics.pooling import Pooled, pooled_rho
+
+SIZES = ("sample_sizes", "sample_sizes_100", "splits")  # records with networks at several n
+
+
+def all_sizes() -> pd.DataFrame:
+    """The recorded MNIST networks of every n, those with a satisfiable training policy; a network
+    that two records have counts once.
+    """
+    table = pd.concat([load_record(name).table for name in SIZES], ignore_index=True)
+    table = confounds.kept(table[table["data"] == "mnist"])
+    return table.drop_duplicates(["n", "split", "seed"], keep="last")
 
 
 def by_size(table: pd.DataFrame, measure: str, given: tuple[str, ...] = ()) -> MetaRegression:

@@ -15,9 +15,11 @@ The doors are looked at where the caller stands: a checked function that is call
 runs as it is. A function that the caller passed in (``on_check``) stands outside again.
 
 A result that overflows is a ValueError too: with finite arguments nothing here returns infinity or
-NaN unless it says so. A division by zero or a singular matrix inside is put down to the arguments
-only if one of them is *extreme*: it holds a number whose square is infinite or zero in its
-precision. Otherwise the error passes unchanged.
+NaN unless it says so. Where the networks of an ensemble stand apart (`rules.diverged`) it is one
+only if no network is left that has finite results: one bad network never costs the others. A
+division by zero or a singular matrix inside is put down to the arguments only if one of them is
+*extreme*: it holds a number whose square is infinite or zero in its precision. Otherwise the error
+passes unchanged.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ import numpy as np
 import torch
 
 from flatness._internal.arguments import INSIDE, NotFinite
-from flatness._internal.finiteness import all_finite, extreme
+from flatness._internal.finiteness import all_finite, extreme, some_finite
 from flatness._internal.kinds import Kind, Met, each, is_callback, kind_of, owner
 from flatness._internal.rules import USUAL, Rule, diverged, is_real
 
@@ -110,7 +112,14 @@ def checked(overflow: bool = True, **rules: Rule | None) -> Callable[[F], F]:
                 raise ValueError(f"{_listed(given, doors)}: {_BEYOND} ({error})") from error
             finally:
                 INSIDE.reset(inside)
-            if overflow and not all_finite(result) and not _went_in(given, rules):
+            if (
+                overflow
+                and not all_finite(result)
+                and not _went_in(given, rules)
+                and not (
+                    diverged in rules.values() and some_finite(result, *met.sizes.get("M", ()))
+                )
+            ):
                 raise ValueError(f"{_listed(given, doors)}: {_BEYOND}")
             return result
 

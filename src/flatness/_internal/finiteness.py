@@ -35,6 +35,20 @@ def all_finite(value: Any) -> bool:
     )
 
 
+def some_finite(value: Any, count: int = 0, *_: str) -> bool:
+    """Whether for one of ``count`` networks all numbers are finite; they are the first axis.
+
+    >>> some_finite(torch.tensor([math.inf, 1.0]), 2), some_finite(torch.tensor([math.inf, 1.0]), 1)
+    (True, False)
+    """
+    good = torch.ones(count, dtype=torch.bool)
+    for part in parts(value):
+        if not isinstance(part, Tensor) or not part.ndim or len(part) != count:
+            return False
+        good &= part.isfinite().reshape(count, -1).all(1).cpu()
+    return bool(good.any())
+
+
 def extreme(value: Any) -> bool:
     """Whether the square of a non-zero number leaves the floating-point numbers of its precision.
 

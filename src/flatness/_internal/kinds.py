@@ -55,6 +55,7 @@ class Met:
         self.places.append((name, dtype, device))
 
 
+HALF = (torch.float16, torch.bfloat16)
 Kind = Callable[[str, Any, Met, bool], None]
 
 
@@ -74,6 +75,11 @@ def register(
                 f"{name}: expected {article} {cls.__name__}, got {type(networks).__name__}"
             )
         parameters = tuple(tensors(networks))
+        if parameters[0].dtype in HALF:
+            raise KindError(
+                f"{name}: expected float32 or float64, got {parameters[0].dtype}, in which sums "
+                f"lose their digits; convert them with .to(dtype=torch.float64)"
+            )
         met.same_place(name, parameters[0].dtype, parameters[0].device)
         if real:
             finite(name, *parameters)

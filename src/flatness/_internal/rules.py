@@ -121,7 +121,9 @@ def any_dtype(name: str, value: Any, sizes: Sizes) -> None:
 
 @of_numbers(real=False)
 def diverged(name: str, value: Any, sizes: Sizes) -> None:
-    """Networks that may have left the finite numbers."""
+    """Networks of which some may have left the finite numbers, or leave them in what is computed:
+    their results are NaN or infinite, and those of the others what they are without them.
+    """
 
 
 @of_numbers(real=False)

@@ -17,7 +17,7 @@ from flatness.curvature.trace import LOSSES, output_factor
 from flatness.networks.mlp import MLPEnsemble
 
 
-@checked(x=rules.shape("n d", "M n d"), loss=rules.one_of(*LOSSES))
+@checked(networks=rules.diverged, x=rules.shape("n d", "M n d"), loss=rules.one_of(*LOSSES))
 def unit_energies(networks: MLPEnsemble, x: Tensor, loss: str = "cross_entropy") -> list[Tensor]:
     """e_l = squared length of S^T d f / d z_lj, shapes (M, n, d_l), for l = 1 .. L: the curvature
     of unit j.
@@ -26,10 +26,16 @@ def unit_energies(networks: MLPEnsemble, x: Tensor, loss: str = "cross_entropy")
     the Hessian of the loss in the outputs (`flatness.curvature.trace.output_factor`). At a kink the
     derivative of ReLU is 0.
     """
+    networks = networks.marked()
     return [back.square().sum(2) for back in _backward(networks, networks.preactivations(x), loss)]
 
 
-@checked(x=rules.shape("n d"), loss=rules.one_of(*LOSSES), max_bytes=rules.at_least(1))
+@checked(
+    networks=rules.diverged,
+    x=rules.shape("n d"),
+    loss=rules.one_of(*LOSSES),
+    max_bytes=rules.at_least(1),
+)
 def hessian_diagonal(
     networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entropy", max_bytes: int = 256 * 2**20
 ) -> MLPEnsemble:
@@ -57,6 +63,7 @@ def hessian_diagonal(
     """
     outputs, widths = networks.widths[-1], networks.widths[1:]
     chunk = max(1, max_bytes // (len(networks) * outputs * sum(widths) * x.element_size()))
+    networks = networks.marked()
     total = networks.map(torch.zeros_like)
     for part in x.split(chunk):
         z = networks.preactivations(part)

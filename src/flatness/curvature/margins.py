@@ -10,7 +10,7 @@ from flatness._internal.checks import checked
 from flatness.networks.mlp import MLPEnsemble
 
 
-@checked(x=rules.shape("n d"), y=rules.labels)
+@checked(networks=rules.diverged, x=rules.shape("n d"), y=rules.labels)
 def output_margins(networks: MLPEnsemble, x: Tensor, y: Tensor) -> Tensor:
     """f_y - max over c != y of f_c at each input, (M, n): positive where the labelled class wins
     strictly.
@@ -21,7 +21,7 @@ def output_margins(networks: MLPEnsemble, x: Tensor, y: Tensor) -> Tensor:
     >>> output_margins(net, torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]))
     tensor([[1.]])
     """
-    outputs = networks(x)
+    outputs = networks.marked()(x)
     if outputs.shape[-1] < 2:
         raise ValueError(f"networks: expected at least two outputs, got {outputs.shape[-1]}")
     return margins_of_outputs(outputs, y)
@@ -41,7 +41,7 @@ def margins_of_outputs(outputs: Tensor, y: Tensor) -> Tensor:
     return outputs.gather(-1, index)[..., 0] - rivals
 
 
-@checked(p=rules.above(0))
+@checked(networks=rules.diverged, p=rules.above(0))
 def weight_norm(networks: MLPEnsemble, p: float = 2) -> Tensor:
     """The l_p norm of all weights and biases of each network as one vector, (M,).
 
@@ -53,7 +53,7 @@ def weight_norm(networks: MLPEnsemble, p: float = 2) -> Tensor:
     )
 
 
-@checked(p=rules.above(0))
+@checked(networks=rules.diverged, p=rules.above(0))
 def path_norm(networks: MLPEnsemble, p: float = 2) -> Tensor:
     """(sum over paths of prod |w|^p)^(1/p), shape (M,): paths from an input or a bias to an output.
 
@@ -75,20 +75,26 @@ def path_norm(networks: MLPEnsemble, p: float = 2) -> Tensor:
     return total.sum((1, 2)) ** (1 / p)
 
 
-@checked(x=rules.shape("n d"), y=rules.labels, quantile=rules.between(0, 1))
+@checked(
+    networks=rules.diverged,
+    x=rules.shape("n d"),
+    y=rules.labels,
+    quantile=rules.between(0, 1),
+)
 def normalised_margin(
     networks: MLPEnsemble, x: Tensor, y: Tensor, *, quantile: float = 0.0
 ) -> Tensor:
     """Output margin divided by the l_2 path norm, (M,): the ``quantile`` over the points (0: the
     smallest).
 
-    Unchanged by neuron-wise rescaling and by multiplying the outputs of a bias-free network.
+    Unchanged by neuron-wise rescaling and by multiplying the outputs of a bias-free network. NaN
+    marks a network whose path norm is zero; ValueError if there is no other.
     Source: margins over norms of the network as in Neyshabur et al. (2017).
     """
     margin = output_margins(networks, x, y).quantile(quantile, dim=1)
     norm = path_norm(networks, 2)
-    if (norm == 0).any():
+    if (norm == 0).all():
         raise ValueError(
-            "networks: the path norm of a network is zero, so it has no normalised margin"
+            "networks: the path norm of every network is zero, so none has a normalised margin"
         )
-    return margin / norm
+    return (margin / norm).where(norm > 0, torch.nan)

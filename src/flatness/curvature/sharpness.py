@@ -21,7 +21,7 @@ from flatness.curvature.trace import LOSSES, output_factor
 from flatness.networks.mlp import MLPEnsemble
 
 
-@checked()
+@checked(networks=rules.diverged, diagonal=rules.diverged)
 def adaptive_trace(networks: MLPEnsemble, diagonal: MLPEnsemble) -> Tensor:
     """sum over parameters of w^2 d^2 L / d w^2, shape (M,): average-case adaptive sharpness to
     second order.
@@ -53,7 +53,13 @@ def adaptive_trace(networks: MLPEnsemble, diagonal: MLPEnsemble) -> Tensor:
     return reduce(torch.add, [(w.square() * entry).flatten(1).sum(1) for w, entry in pairs])
 
 
-@checked(x=rules.shape("n d"), y=rules.labels, rtol=rules.above(0), matrix=rules.one_of(*MATRICES))
+@checked(
+    networks=rules.diverged,
+    x=rules.shape("n d"),
+    y=rules.labels,
+    rtol=rules.above(0),
+    matrix=rules.one_of(*MATRICES),
+)
 def adaptive_lambda_max(
     networks: MLPEnsemble,
     x: Tensor,
@@ -76,7 +82,7 @@ def adaptive_lambda_max(
     )
 
 
-@checked(x=rules.shape("n d"), loss=rules.one_of(*LOSSES))
+@checked(networks=rules.diverged, x=rules.shape("n d"), loss=rules.one_of(*LOSSES))
 def relative_flatness(
     networks: MLPEnsemble, x: Tensor, layer: int = -2, *, loss: str = "cross_entropy"
 ) -> Tensor:
@@ -102,6 +108,7 @@ def relative_flatness(
     """
     integer("layer", layer, -len(networks.weights), len(networks.weights) - 1)
     layer %= len(networks.weights)
+    networks = networks.marked()
     z = networks.preactivations(x)
     back = output_factor(z[-1], loss)
     for above in range(len(z) - 1, layer - 1, -1):
@@ -112,7 +119,7 @@ def relative_flatness(
     return (inputs.square().sum(-1) * back.square().sum((-1, -2))).mean(-1)
 
 
-@checked(x=rules.shape("n d"))
+@checked(networks=rules.diverged, x=rules.shape("n d"))
 def fisher_rao_norm(networks: MLPEnsemble, x: Tensor) -> Tensor:
     """sqrt(theta^T F theta), shape (M,): F the Fisher information of the softmax model on the
     inputs x.
@@ -132,6 +139,7 @@ def fisher_rao_norm(networks: MLPEnsemble, x: Tensor) -> Tensor:
     >>> torch.allclose(fisher_rao_norm(net, torch.ones(1, 1)), 2 * (p[0] * p[1]).sqrt())
     True
     """
+    networks = networks.marked()
     hidden, tangent = (
         x.expand(len(networks), -1, -1),
         torch.zeros_like(x).expand(len(networks), -1, -1),

@@ -62,7 +62,12 @@ def unflatten(vectors: Tensor, networks: MLPEnsemble) -> MLPEnsemble:
     )
 
 
-@checked(x=rules.shape("n d"), y=rules.labels, matrix=rules.one_of(*MATRICES))
+@checked(
+    networks=rules.diverged,
+    x=rules.shape("n d"),
+    y=rules.labels,
+    matrix=rules.one_of(*MATRICES),
+)
 def hessian_products(
     networks: MLPEnsemble, x: Tensor, y: Tensor, *, matrix: str = "hessian"
 ) -> Callable[[MLPEnsemble], MLPEnsemble]:
@@ -74,6 +79,7 @@ def hessian_products(
     with p_i - onehot(y_i), which vanish as the training loss does. At a kink the derivative of ReLU
     is 0.
     """
+    networks = networks.marked()
     z = networks.preactivations(x)
     inputs = [x.expand(len(networks), -1, -1), *(value.relu() for value in z[:-1])]
     active = [(value > 0).to(x.dtype) for value in z[:-1]]
@@ -112,7 +118,7 @@ def hessian_products(
     return product
 
 
-@checked(start=rules.shape("M P"), rtol=rules.above(0), max_steps=rules.at_least(1))
+@checked(overflow=False, start=rules.shape("M P"), rtol=rules.above(0), max_steps=rules.at_least(1))
 def largest_eigenvalue(
     product: Callable[[Tensor], Tensor], start: Tensor, *, rtol: float = 1e-6, max_steps: int = 300
 ) -> Eigenvalue:
@@ -121,7 +127,7 @@ def largest_eigenvalue(
 
     ``product`` maps vectors (M, P) to (M, P); ``start`` (M, P) is nonzero. Stops when every
     residual is at most ``rtol`` times the norm of the tridiagonal matrix, or after min(P,
-    max_steps) steps.
+    max_steps) steps. A matrix whose products leave the finite numbers has the value NaN.
 
     >>> a = torch.diag(torch.tensor([1.0, -5.0, 3.0], dtype=torch.float64))[None]
     >>> start = torch.ones(1, 3, dtype=torch.float64)
@@ -134,13 +140,18 @@ def largest_eigenvalue(
     count, size = start.shape
     basis, diagonal, off = [start / start.norm(dim=1, keepdim=True)], [], []
     ended, floor = torch.zeros_like(start[:, 0], dtype=torch.bool), torch.zeros_like(start[:, 0])
+    lost = torch.zeros_like(ended)
     for step in range(1, min(size, max_steps) + 1):
         image = product(basis[-1])
+        lost = lost | ~image.isfinite().all(1) | ~(basis[-1] * image).sum(1).isfinite()
+        image = image.where(~lost[:, None], 0.0)  # and is nothing from here on
         diagonal.append((basis[-1] * image).sum(1).where(~ended, floor))
         stacked = torch.stack(basis, 1)
         for _ in range(2):
             image = image - ((stacked @ image[:, :, None]).mT @ stacked)[:, 0]
-        off.append(image.norm(dim=1))
+        size_off = image.norm(dim=1)
+        lost = lost | ~size_off.isfinite()
+        off.append(size_off.where(~lost, 0.0))
         tridiagonal = torch.diag_embed(torch.stack(diagonal, 1))
         if step > 1:
             side = torch.stack(off[:-1], 1)
@@ -157,13 +168,16 @@ def largest_eigenvalue(
         ended = ended | now
         basis.append(torch.where(ended[:, None], 0.0, image / off[-1].where(~ended, 1.0)[:, None]))
         off[-1] = off[-1].where(~ended, 0.0)
-    return Eigenvalue(values[:, -1], residual, step)
+    value, residual = (v.where(~lost, torch.nan) for v in (values[:, -1], residual))
+    return Eigenvalue(value, residual, step)
 
 
 @checked(
+    networks=rules.diverged,
     x=rules.shape("n d"),
     y=rules.labels,
     matrix=rules.one_of(*MATRICES),
+    scale=rules.diverged,
     rtol=rules.above(0),
     max_steps=rules.at_least(1),
     max_bytes=rules.at_least(1),

@@ -77,7 +77,7 @@ def hessian_trace(
         processor (2 MiB a thread, at least 64 inputs), 256 MiB on other devices.
 
     Source: our chapter a3_trace. Raises ValueError for an unknown loss, wrong shapes or non-finite
-    inputs.
+    inputs. A network that is not finite has NaN, in all blocks.
 
     For a linear classifier with zero weights p is uniform, and the trace is (1 - 1/K) (mean |x|^2 +
     1):
@@ -86,7 +86,7 @@ def hessian_trace(
     >>> hessian_trace(net, torch.tensor([[3.0, 4.0]])).total
     tensor([19.5000])
     """
-    count, n = len(networks), x.shape[-2]
+    networks, count, n = networks.marked(), len(networks), x.shape[-2]
     sums = {name: x.new_zeros(count) for name in networks.parameters()}
     group, rows = _chunk_sizes(networks, n, max_bytes)
     for first in range(0, count, group):
@@ -95,7 +95,8 @@ def hessian_trace(
         for chunk in inputs.split(rows, dim=-2):
             for name, value in _summed_blocks(some, chunk, loss).items():
                 sums[name][members] += value
-    return BlockTrace({name: value / n for name, value in sums.items()})
+    good = networks.finite()
+    return BlockTrace({name: (value / n).where(good, torch.nan) for name, value in sums.items()})
 
 
 def _summed_blocks(networks: MLPEnsemble, x: Tensor, loss: str) -> dict[str, Tensor]:
@@ -225,7 +226,7 @@ def mean_loss(networks: MLPEnsemble, x: Tensor, y: Tensor, loss: str = "cross_en
     squared error (y: (n, K)).
     """
     _check_targets(networks, x, y, loss)
-    outputs = networks(x)
+    outputs = networks.marked()(x)
     if loss == "square":
         return (outputs - y).square().sum(-1).mean(-1) / 2
     return (
@@ -237,6 +238,7 @@ def mean_loss(networks: MLPEnsemble, x: Tensor, y: Tensor, loss: str = "cross_en
 
 
 @checked(
+    networks=rules.diverged,
     x=rules.shape("n d", "M n d"),
     y=rules.any_dtype,
     probes=rules.at_least(2),
@@ -262,6 +264,7 @@ def hutchinson_trace(
     Source: Hutchinson (1990); Paper B, section 5 (50 or 30 probes).
     """
     _check_targets(networks, x, y, loss)
+    networks = networks.marked()
     blocks = [block.detach().requires_grad_() for block in networks.parameters().values()]
     step = 1 if networks.biases is None else 2
     leaves = MLPEnsemble(blocks[0::step], None if networks.biases is None else blocks[1::2])
@@ -275,7 +278,7 @@ def hutchinson_trace(
         products = torch.autograd.grad(gradients, blocks, signs, retain_graph=True)
         terms = [(v * hv).flatten(1).sum(1) for v, hv in zip(signs, products, strict=True)]
         samples.append(reduce(torch.add, terms))
-    drawn = torch.stack(samples, dim=1)
+    drawn = torch.stack(samples, dim=1).where(networks.finite()[:, None], torch.nan)
     return TraceEstimate(drawn.mean(1), drawn.std(1) / probes**0.5, drawn)
 
 

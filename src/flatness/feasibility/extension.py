@@ -34,13 +34,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from flatness._internal import rules
+from flatness._internal.arguments import number
 from flatness._internal.checks import checked
 from flatness.feasibility.certificates import MARGIN, Farkas, margins
 from flatness.feasibility.labelled_points import checked_system
-from flatness.feasibility.oracle import UNDECIDED, Oracle
-from flatness.feasibility.pairs import pair_verdicts
+from flatness.feasibility.oracle import INFEASIBLE, UNDECIDED, Oracle
+from flatness.feasibility.pairs import TIES, pair_verdicts
 
 NO_LABEL = -1
 
@@ -52,13 +54,15 @@ class Count:
 
     ``undecided`` counts nodes without a certificate either way; they and all below them are not in
     the counts, so with ``undecided > 0`` the counts are lower bounds.  ``calls`` counts the
-    children the oracle had to decide.
+    children the oracle had to decide, ``ties`` those of them that were refuted within rounding
+    only (see :func:`flatness.feasibility.pairs.pair_verdicts`), a label alone included.
     """
 
     total: int
     levels: tuple[int, ...]
     undecided: int
     calls: int
+    ties: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,13 @@ class Estimate:
     """Independent unbiased estimates of one count, ``runs (R,)``, in natural logarithms:
     ``log_runs``.
 
-    ``undecided`` and ``calls`` as in :class:`Count`.
+    ``undecided``, ``calls`` and ``ties`` as in :class:`Count`.
     """
 
     log_runs: np.ndarray
     undecided: int
     calls: int
+    ties: int = 0
 
     @property
     def log_mean(self) -> float:
@@ -87,6 +92,15 @@ class Estimate:
         ratios = np.exp(self.log_runs - self.log_mean)
         return float(ratios.std(ddof=1) / np.sqrt(len(ratios)))
 
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Student's interval for the count from the runs, in natural logarithms; -inf for a lower
+        end that is not above zero. It is as good as the standard error.
+        """
+        number("confidence", confidence, rules.inside(0, 1))
+        reach = stats.t.ppf((1 + confidence) / 2, len(self.log_runs) - 1) * self.relative_error
+        low = np.log1p(-reach) if reach < 1 else -np.inf
+        return float(self.log_mean + low), float(self.log_mean + np.log1p(reach))
+
     @property
     def effective_runs(self) -> float:
         """``(sum w)^2 / sum w^2``: near ``R`` if all runs agree, near 1 if one carries the sum."""
@@ -98,16 +112,24 @@ class _Tree:
     """The tree of consistent labellings of one network's probe points."""
 
     def __init__(
-        self, features, labels, probes, num_classes: int, partial: bool, exact: bool = True
+        self,
+        features,
+        labels,
+        probes,
+        num_classes: int,
+        partial: bool,
+        exact: bool = True,
+        ties: str = "mark",
     ):
         features, labels, probes = checked_system(features, labels, probes, num_classes, 2)
-        self.oracle = oracle = Oracle(features, labels, probes, num_classes, exact)
+        self.oracle = oracle = Oracle(features, labels, probes, num_classes, exact, ties)
         self.num_classes, self.partial, self.size = num_classes, partial, len(probes)
         nothing = np.zeros((num_classes, oracle.cone.d))
         self.root = nothing if oracle.centre is None else oracle.centre
-        alone = pair_verdicts(features, labels, probes, num_classes, exact=exact).verdict
-        self.possible = alone != 0  # what a point cannot be alone it cannot be in company
-        self.undecided, self.calls = int((alone == UNDECIDED).sum()), 0
+        alone = pair_verdicts(features, labels, probes, num_classes, exact=exact, ties=ties)
+        # what a point cannot be alone it cannot be in company
+        self.possible = alone.verdict != INFEASIBLE
+        self.undecided, self.calls, self.ties = alone.undecided, 0, alone.ties
 
     def children(
         self, prefixes: np.ndarray, layers: np.ndarray
@@ -207,11 +229,18 @@ class _Children:
         self.keep(np.array([parent]), np.array([label]), self.tree.root[None])
 
     def refute(self, index: int, farkas: Farkas, proven: bool, step: str) -> None:
+        self.tree.ties += not proven
         self.wanted[tuple(self.questions[index])] = False
 
 
 @checked(
-    features=None, labels=None, probes=None, num_classes=None, limit=rules.at_least(1), exact=None
+    features=None,
+    labels=None,
+    probes=None,
+    num_classes=None,
+    limit=rules.at_least(1),
+    exact=None,
+    ties=TIES,
 )
 def count_labellings(
     features: ArrayLike,
@@ -222,11 +251,12 @@ def count_labellings(
     partial: bool = False,
     limit: int = 10**6,
     exact: bool = True,
+    ties: str = "mark",
 ) -> Count:
     """Exact number of consistent labellings of the probe points ``(k, D)``, breadth first.
 
     ``partial=True`` counts partial labellings, the empty one included: the weakness ``|Ext(pi)|``
-    over these points. Inputs, ``exact`` and errors as
+    over these points. Inputs, ``exact``, ``ties`` and errors as
     :func:`flatness.feasibility.pairs.pair_verdicts`; ``ValueError`` when a level exceeds ``limit``.
     A training policy that is undecided counts as one undecided node, and nothing else.
 
@@ -236,7 +266,7 @@ def count_labellings(
     >>> count_labellings([[0.0]], [0], [[1.0], [2.0]], 2).total
     3
     """
-    tree = _Tree(features, labels, probes, num_classes, partial, exact)
+    tree = _Tree(features, labels, probes, num_classes, partial, exact, ties)
     if tree.oracle.policy == UNDECIDED:
         return Count(0, (0,) * (tree.size + 1), 1, 0)
     prefixes, layers, levels = np.empty((1, 0), dtype=int), tree.root[None], [1]
@@ -248,7 +278,7 @@ def count_labellings(
                 f"more than limit = {limit} labellings after {len(levels) - 1} points; estimate "
                 "instead"
             )
-    return Count(levels[-1], tuple(levels), tree.undecided, tree.calls)
+    return Count(levels[-1], tuple(levels), tree.undecided, tree.calls, tree.ties)
 
 
 @checked(
@@ -260,6 +290,7 @@ def count_labellings(
     runs=rules.at_least(2),
     population=rules.at_least(1),
     exact=None,
+    ties=TIES,
 )
 def estimate_labellings(
     features: ArrayLike,
@@ -273,6 +304,7 @@ def estimate_labellings(
     tilt: float = 0.0,
     partial: bool = False,
     exact: bool = True,
+    ties: str = "mark",
 ) -> Estimate:
     """Unbiased estimates of the number :func:`count_labellings` returns, ``runs`` independent ones.
 
@@ -282,7 +314,7 @@ def estimate_labellings(
     Runs that visit one node share its verdicts and its layer, which follow from the node alone, so
     the runs are independent given the networks: only their random choices differ.
     """
-    tree = _Tree(features, labels, probes, num_classes, partial, exact)
+    tree = _Tree(features, labels, probes, num_classes, partial, exact, ties)
     if tree.oracle.policy == UNDECIDED:
         raise ValueError("features, labels: the training policy is undecided, nothing to estimate")
     run = np.arange(runs)
@@ -314,7 +346,7 @@ def estimate_labellings(
     log_runs = np.array(
         [np.logaddexp.reduce(log_weight[run == r]) for r in range(runs)]
     )  # -inf: nothing left of a run
-    return Estimate(log_runs, tree.undecided, tree.calls)
+    return Estimate(log_runs, tree.undecided, tree.calls, tree.ties)
 
 
 def _log_depth(tree: _Tree, layers: np.ndarray, prefixes: np.ndarray) -> np.ndarray:

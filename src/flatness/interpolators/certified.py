@@ -200,8 +200,9 @@ def _check_span(problem: _Problem, rng: np.random.Generator) -> None:
 
 def _directions(start, basis, problem, few, rng) -> Neurons:
     n, d = problem.x.shape
-    u = rng.normal(size=(2 * n if few else n, d))
-    if start is not None and start.width:
+    given = start is not None and start.width > 0
+    u = rng.normal(size=(2 * n if few else max(0, n - start.width) if given else n, d))
+    if given:
         w = start.W[start.a != 0].numpy() @ basis
         u = np.concatenate([w[np.linalg.norm(w, axis=1) > 0], u])
     neurons = both_sides(u / np.linalg.norm(u, axis=1, keepdims=True), problem.x)

@@ -231,13 +231,35 @@ def _norm(root: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 def _within(multipliers: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """Multipliers >= 0 with multipliers @ null = 0 near the given ones; 0 if none is found."""
+    """Multipliers >= 0 with multipliers @ null = 0 near the given ones; 0 if none is found.
+
+    First by projections; where these end outside, the nearest in the sum of the changes, a linear
+    programme, and its support refined.
+    """
+    null = np.where(np.abs(null) > RANK * np.abs(null).max(initial=0), null, 0.0)
+    m = _projected(multipliers, null)
+    if m is None:
+        k = len(multipliers)
+        answer = scipy.optimize.linprog(
+            np.ones(2 * k),
+            A_eq=np.concatenate([null, -null]).T,
+            b_eq=-multipliers @ null,
+            bounds=[(0, None)] * k + [(0, one) for one in multipliers],
+            method="highs-ds",
+        )
+        if answer.status == 0:
+            near = np.maximum(multipliers + answer.x[:k] - answer.x[k:], 0)
+            m = _projected(np.where(near > 1e-9 * near.max(initial=0), near, 0.0), null)
+    return np.zeros_like(multipliers) if m is None else m
+
+
+def _projected(multipliers: np.ndarray, null: np.ndarray) -> np.ndarray | None:
     m = multipliers.copy()
     for _ in range(5):
         on = m > 0
         m[on] -= np.linalg.pinv(null[on].T) @ (m @ null)
         if (m >= 0).all():
             off = np.abs(m @ null).max(initial=0)
-            return m if off <= 1e-12 * np.abs(null).max() * m.max() else np.zeros_like(m)
+            return m if off <= 1e-12 * np.abs(null).max() * m.max() else None
         m = np.maximum(m, 0)
-    return np.zeros_like(m)
+    return None

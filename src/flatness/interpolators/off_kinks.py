@@ -87,9 +87,7 @@ def network_off_kinks(
             fresh = off_kinks(both_sides(rng.normal(size=(more * len(y), x.shape[1])), x), x)
             fresh = fresh[_features(fresh, x, activation).any(1)]
             pool, fresh_count = pool + fresh, len(fresh.side)
-        master = Master(y, slack_price)
-        master.add(scaled_columns(pool, x, activation, count))
-        _, weights, _, slack = master.solve()
+        weights, slack = _programme(scaled_columns(pool, x, activation, count), y, slack_price)
         used = np.flatnonzero(weights > 0)
         if more:  # what the programme's tolerance leaves over goes to all fresh ones
             used = np.union1d(used, np.arange(len(weights) - fresh_count, len(weights)))
@@ -104,6 +102,17 @@ def network_off_kinks(
         f"y: the neurons found leave {np.abs(a @ phi - y).max():.1e} of the labels, slack "
         f"{slack:.1e}"
     )
+
+
+def _programme(columns: np.ndarray, y: np.ndarray, price: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights and slack of the programme; labels that are hard to reach need dearer slack."""
+    for factor in (1.0, 1e2, 1e4, 1e6):
+        master = Master(y, factor * price)
+        master.add(columns)
+        _, weights, _, slack = master.solve()
+        if slack <= 1e-9:
+            break
+    return weights, slack
 
 
 def _features(neurons: Neurons, x: np.ndarray, activation: Activation) -> np.ndarray:

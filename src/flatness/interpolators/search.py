@@ -18,6 +18,8 @@ import torch
 
 from flatness._internal import rules
 from flatness._internal.checks import checked
+from flatness.interpolators.bounds import flatness_lower_bound
+from flatness.interpolators.certified import certified_flattest
 from flatness.interpolators.penalised import Extra, Schedule, minimise_penalised
 from flatness.interpolators.polish import (
     InterpolationError,
@@ -33,6 +35,7 @@ from flatness.networks.two_layer import TwoLayer, _half_mse, as_data, stack
 from flatness.symmetry.orbits import balanced, orbit_minimum, orbit_terms, split_to_width
 
 LOSS_TOLERANCE = 1e-18
+CELLS = 3000  # activation cells listed for a certificate; more by `certified_flattest`
 
 
 def _check_candidates(name: str, nets: Sequence[TwoLayer], x: torch.Tensor) -> None:
@@ -59,12 +62,26 @@ def _named(name: str, names: Sequence[str], sizes: dict) -> None:
 
 @dataclass(frozen=True)
 class Flattest:
-    """Interpolating networks, their F* and half-MSE, each (M,), and the candidate it came from."""
+    """Interpolating networks, their F* and half-MSE, each (M,), and the candidate it came from.
+
+    From `flattest` also a lower bound on F*_min, (M,), and whether the two agree to 1e-6 (p = 1
+    only; what is not certified is only found).  For p > 1 the bound is that for networks of this
+    width.
+    """
 
     net: TwoLayer
     flatness: torch.Tensor
     loss: torch.Tensor
     origin: tuple[str, ...]
+    lower: torch.Tensor | None = None
+    certified: tuple[bool, ...] = ()
+
+    @property
+    def gap(self) -> torch.Tensor:
+        """1 - lower / flatness, (M,)."""
+        if self.lower is None:
+            raise ValueError("lower: no lower bound was computed")
+        return (1 - self.lower / self.flatness.clamp_min(1e-300)).clamp_min(0)
 
 
 @checked(n=rules.at_least(1))
@@ -116,13 +133,14 @@ def flattest(
 
     x (M, n, d), y (M, n), float64.  Every schedule starts from its own random network of `width`
     neurons (default `default_width(n)`); `candidates` (name -> TwoLayer, e.g. a teacher) take part
-    if they interpolate.  With `finish` and p = 1, the second layer of the winner is re-optimised by
-    `linear_programme`.
+    if they interpolate; a candidate may also be one network for all data sets.  With `finish` and
+    p = 1, the winner goes through `linear_programme` and `certified_flattest`, which holds neurons
+    on kinks and bounds F*_min from below.  No candidate off the kinks is flatter than the answer.
 
     Raises
     ------
     ValueError
-        for non-finite data or mismatched shapes.
+        for non-finite data or mismatched shapes, or without schedules and candidates.
     InterpolationError
         if the counting n <= m d fails, or some data set ends with half-MSE above 1e-18.
     """
@@ -131,7 +149,8 @@ def flattest(
     width = default_width(n) if width is None else width
     check_counting(n, d, width, activation)
     _check_candidates("candidates", list((candidates or {}).values()), x)
-    names, found = list(candidates or {}), list((candidates or {}).values())
+    names = list(candidates or {})
+    found = [_for_each(net, len(x)) for net in (candidates or {}).values()]
     for number, schedule in enumerate(schedules):
         net = anneal(initial_network(x, y, activation, width, generator), x, y, schedule, generator)
         for name, finished in polished(net, x, y, generator).items():
@@ -146,7 +165,39 @@ def flattest(
     if finish and activation.degree == 1:
         finished = linear_programme(result.net, x, y)
         result = best_of([result.net, finished], ["", " + lp"], x, y, result.origin)
-    return result
+        return _certified(result, x, y, generator)
+    lower = flatness_lower_bound(x, y, activation, result.net.width)
+    return replace(result, lower=lower, certified=(False,) * len(x))
+
+
+def _certified(
+    result: Flattest, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
+) -> Flattest:
+    """`certified_flattest` from each network, which stays where nothing flatter is found."""
+    parts = [
+        certified_flattest(
+            x[i].cpu(),
+            y[i].cpu(),
+            result.net.activation,
+            TwoLayer(net.a.cpu(), net.W.cpu(), net.activation),
+            most_cells=CELLS,
+            generator=generator,
+        )
+        for i, net in enumerate(result.net[k] for k in range(result.net.count))
+    ]
+    net = stack([part.net for part in parts])
+    net = TwoLayer(net.a.to(x), net.W.to(x), net.activation)
+    flatness = x.new_tensor([part.flatness for part in parts])
+    flatter = (flatness < result.flatness * (1 - 1e-12)).tolist()
+    origin = tuple(o + " + faces" * f for o, f in zip(result.origin, flatter, strict=True))
+    return Flattest(
+        net,
+        flatness,
+        _half_mse(net, x, y),
+        origin,
+        x.new_tensor([part.lower for part in parts]),
+        tuple(part.certified for part in parts),
+    )
 
 
 @checked(x=rules.shape("M n d"), y=rules.shape("M n"), schedule=rules.instance(Schedule))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from flatness._internal import rules
 from flatness._internal.arguments import KindError, finite
+from flatness._internal.finiteness import is_finite
 from flatness._internal.modules import module_argument
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.torch_models import ensemble_of
@@ -66,15 +67,22 @@ def models(model: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
     for index, one in enumerate(listed):
         name = f"model[{index}]"
         module_argument(name, one)
-        finite(name, *(parameter.detach() for parameter in one.parameters()))
+    if not any(map(is_finite_module, listed)):
+        for index, one in enumerate(listed):
+            finite(f"model[{index}]", *(parameter.detach() for parameter in one.parameters()))
     return list(listed)
+
+
+def is_finite_module(model: nn.Module) -> bool:
+    return all(is_finite(parameter.detach()) for parameter in model.parameters())
 
 
 def ensemble(networks: MLPEnsemble) -> MLPEnsemble:
     """The networks, their parameters looked at."""
     if networks.device.type == "meta":
         raise ValueError("model: expected values, got networks on the meta device")
-    finite("model", *networks.parameters().values())
+    if not networks.finite().any():
+        finite("model", *networks.parameters().values())
     return networks
 
 

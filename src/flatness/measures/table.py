@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from flatness._internal.arguments import integer
+from flatness._internal.arguments import NotFinite, integer
 from flatness.curvature.piecewise_linear import NoExactTrace
 from flatness.curvature.trace import hutchinson_trace
 from flatness.measures import _given as given
@@ -36,7 +36,8 @@ class Measured:
     Attributes
     ----------
     columns : name -> values (M,), in the order of the table. ``trace_standard_error`` belongs to
-        ``trace_estimate``, ``undecided`` (pairs without a certificate) to ``pair_proxy``.
+        ``trace_estimate``, ``undecided`` (pairs without a certificate) to ``pair_proxy``. NaN marks
+        networks that are not finite, and measures that one does not have.
     blocks : name of a parameter block -> its part of the exact trace, (M,); empty without "trace".
     left_out : name of a measure -> what it would have needed.
     """
@@ -101,7 +102,8 @@ def measure(
         ``samples`` random vectors with its standard error.
 
     Models are evaluated in evaluation mode; their mode, parameters and gradients stay as they are.
-    Derivatives are taken in ``dtype``. Raises ValueError, TypeError naming the argument.
+    Derivatives are taken in ``dtype``. A network that is not finite costs the others nothing: its
+    row is NaN. Raises ValueError, TypeError naming the argument, also where no network is finite.
 
     >>> networks = MLPEnsemble.from_seeds([4, 3, 2], seeds=[0, 1])
     >>> x, y = torch.eye(4, dtype=torch.float64), torch.tensor([0, 1, 0, 1])
@@ -128,21 +130,51 @@ def measure(
         tried = None if probes is None else given.flat("probes", probes, networks)
         given.classes("model", y, len(x), networks.widths[-1])
         ran = given.epochs(epochs, len(networks), networks.dtype)
-        subject = Subject(networks, flat, y, seen, ran, tried, workers)
-        return _measured(
-            _stack_columns(subject, generator, samples), wanted, lambda: _stack_blocks(subject)
+        good = networks.finite()
+        ran = ran if ran is None else ran[good.to(ran.device)]
+        subject = Subject(networks[good], flat, y, seen, ran, tried, workers)
+        return _everywhere(
+            _measured(
+                _stack_columns(subject, generator, samples), wanted, lambda: _stack_blocks(subject)
+            ),
+            good,
         )
     own = given.each("features", features, len(models)), given.each("head", head, len(models))
-    subjects = [
-        ModuleSubject.of(
-            f"model[{index}]", one, x, y, probes, inner, last, generator, samples, dtype, workers
-        )
-        for index, (one, inner, last) in enumerate(zip(models, *own, strict=True))
-    ]
+    subjects, good = [], torch.tensor([given.is_finite_module(one) for one in models])
+    for index, (one, inner, last) in enumerate(zip(models, *own, strict=True)):
+        if good[index]:
+            name = f"model[{index}]"
+            given_parts = (inner, last, generator, samples, dtype, workers)
+            try:
+                subjects.append(ModuleSubject.of(name, one, x, y, probes, *given_parts))
+            except NotFinite:  # its outputs overflow
+                good[index] = False
+                if not good.any():
+                    raise
     ran = given.epochs(epochs, len(models), dtype)
-    return _measured(
-        _module_columns(subjects, ran, refusal), wanted, lambda: _module_blocks(subjects)
+    ran = ran if ran is None else ran[good.to(ran.device)]
+    return _everywhere(
+        _measured(
+            _module_columns(subjects, ran, refusal), wanted, lambda: _module_blocks(subjects)
+        ),
+        good,
     )
+
+
+def _everywhere(found: Measured, good: Tensor) -> Measured:
+    """With NaN for the networks that were left out."""
+    if good.all():
+        return found
+
+    def spread(values: Tensor) -> Tensor:
+        whole = values if values.is_floating_point() else values.double()
+        return whole.new_full((len(good),), torch.nan).masked_scatter(good.to(whole.device), whole)
+
+    columns, blocks = (
+        {name: spread(values) for name, values in part.items()}
+        for part in (found.columns, found.blocks)
+    )
+    return Measured(columns, blocks, found.left_out)
 
 
 def _measured(

@@ -152,6 +152,20 @@ class MLPEnsemble:
             raise ValueError("index: expected at least one network")
         return self.map(lambda parameter: parameter[index])
 
+    def finite(self) -> Tensor:
+        """Which networks have finite parameters only, bool (M,)."""
+        blocks = self.parameters().values()
+        return torch.stack([block.isfinite().flatten(1).all(1) for block in blocks]).all(0)
+
+    def marked(self) -> MLPEnsemble:
+        """The same, but NaN throughout in networks that are not finite, and so in all that is
+        computed from them (a unit that is off would hide an infinite weight).
+        """
+        if all(map(is_finite, self.parameters().values())):
+            return self
+        good = self.finite()
+        return self.map(lambda p: p.where(good.reshape(-1, *[1] * (p.ndim - 1)), torch.nan))
+
     def map(self, function: Callable[[Tensor], Tensor]) -> MLPEnsemble:
         """The ensemble with ``function`` applied to every parameter tensor."""
         return MLPEnsemble(

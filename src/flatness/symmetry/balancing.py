@@ -30,7 +30,8 @@ from flatness.symmetry.rescaling import rescale_neurons
 
 @dataclass(frozen=True)
 class TraceFlow:
-    """The terms of the trace as weights of a layered graph of the hidden units; entries >= 0.
+    """The terms of the trace as weights of a layered graph of the hidden units; entries >= 0, or
+    NaN throughout a network that could not be measured.
 
     Attributes
     ----------
@@ -68,6 +69,7 @@ class TraceFlow:
             (count, after, before) for before, after in zip(widths, widths[1:])
         ]
         shapes += [(count, widths[-1]), (count,)]
+        lost = self.constant.isnan()
         for (name, value), shape in zip(named.items(), shapes, strict=True):
             if (
                 value.shape != shape
@@ -82,7 +84,8 @@ class TraceFlow:
                 raise ValueError(
                     f"{name}: expected the device {self.leaving.device}, got {value.device}"
                 )
-            if not (value.isfinite() & (value >= 0)).all():
+            good, none = value.isfinite() & (value >= 0), value.isnan() & _like(lost, value)
+            if not (good | none).all() or (good & _like(lost, value)).any():
                 raise ValueError(f"{name}: expected finite entries >= 0")
 
 
@@ -99,6 +102,9 @@ class OrbitMinimum:
     attained : (M,) bool, False where the infimum is approached only as some scales tend to 0 or
         infinity.
     history : (M, sweeps + 1) the trace before the first and after each sweep.
+
+    A network that is not finite, or too near the ends of floating point to be balanced, has the
+    value NaN, scales 1 and ``attained`` False.
     """
 
     value: Tensor
@@ -108,30 +114,41 @@ class OrbitMinimum:
     history: Tensor
 
 
+def _like(mask: Tensor, value: Tensor) -> Tensor:
+    """A mask (M,) beside a tensor (M, ...)."""
+    return mask.reshape(-1, *[1] * (value.ndim - 1))
+
+
 @checked(diagonal=rules.diverged)
 def trace_flow(diagonal: MLPEnsemble) -> TraceFlow:
     """The graph of the terms of the trace from the diagonal of the Hessian
     (`flatness.curvature.diagonal`).
 
-    Raises ValueError unless there is a hidden layer and all entries are finite and >= 0.
+    A network with entries that are not finite has NaN throughout. Raises ValueError unless there is
+    a hidden layer, all finite entries are >= 0 and one network has finite ones.
     """
     if len(diagonal.weights) < 2:
         raise ValueError("diagonal: expected networks with at least one hidden layer")
     for name, entries in diagonal.parameters().items():
-        if not (entries.isfinite() & (entries >= 0)).all():
+        if (entries < 0).any():
             raise NotFinite(f"diagonal: expected finite entries >= 0, got others in {name}")
+    good = diagonal.finite()
+    if not good.any():
+        raise NotFinite("diagonal: expected finite entries >= 0, got no network that has them")
+    diagonal = diagonal.map(lambda entries: entries.where(_like(good, entries), torch.nan))
     weights = diagonal.weights
-    biases = diagonal.biases or [torch.zeros_like(weight[..., 0]) for weight in weights]
+    biases = diagonal.biases or [0 * weight[..., 0] for weight in weights]
     entering = [weights[0].sum(2) + biases[0], *biases[1:-1]]
     return TraceFlow(entering, weights[1:-1], weights[-1].sum(1), biases[-1].sum(1))
 
 
-@checked(flow=rules.instance(TraceFlow))
+@checked(overflow=False, flow=rules.instance(TraceFlow))
 def on_cycles(flow: TraceFlow) -> tuple[list[Tensor], TraceFlow, Tensor]:
     """Which units lie on a cycle through ground, the terms between those, and whether that is all,
     bool (M,).
 
-    Every other term can be made as small as one likes without changing the rest.
+    Every other term can be made as small as one likes without changing the rest. In a network that
+    could not be measured no unit lies on one.
     """
     forward, backward = [flow.entering[0] > 0], [flow.leaving > 0]
     for entering, between in zip(flow.entering[1:], flow.between, strict=True):
@@ -139,12 +156,13 @@ def on_cycles(flow: TraceFlow) -> tuple[list[Tensor], TraceFlow, Tensor]:
     for between in reversed(flow.between):
         backward.append(((between > 0) & backward[-1][:, :, None]).any(1))
     live = [f & b for f, b in zip(forward, reversed(backward), strict=True)]
-    entering = [e.where(k, 0.0) for e, k in zip(flow.entering, live, strict=True)]
+    lost = flow.constant.isnan()[:, None]
+    entering = [e.where(k | lost, 0.0) for e, k in zip(flow.entering, live, strict=True)]
     between = [
-        b.where(after[:, :, None] & before[:, None, :], 0.0)
+        b.where((after[:, :, None] & before[:, None, :]) | lost[:, :, None], 0.0)
         for b, before, after in zip(flow.between, live[:-1], live[1:], strict=True)
     ]
-    kept = TraceFlow(entering, between, flow.leaving.where(live[-1], 0.0), flow.constant)
+    kept = TraceFlow(entering, between, flow.leaving.where(live[-1] | lost, 0.0), flow.constant)
     dropped = [
         a != b
         for a, b in zip(
@@ -156,7 +174,7 @@ def on_cycles(flow: TraceFlow) -> tuple[list[Tensor], TraceFlow, Tensor]:
     return live, kept, ~torch.stack([d.flatten(1).any(1) for d in dropped]).any(0)
 
 
-@checked(flow=rules.instance(TraceFlow))
+@checked(overflow=False, flow=rules.instance(TraceFlow))
 def flow_total(flow: TraceFlow, t: list[Tensor]) -> Tensor:
     """T(t), shape (M,), for t = s^2 > 0, one tensor (M, d) per hidden layer."""
     _check_scales(flow, t)
@@ -188,7 +206,12 @@ def _flow_total(flow: TraceFlow, t: list[Tensor]) -> Tensor:
     )
 
 
-@checked(flow=rules.instance(TraceFlow), rtol=rules.above(0), max_sweeps=rules.at_least(1))
+@checked(
+    overflow=False,
+    flow=rules.instance(TraceFlow),
+    rtol=rules.above(0),
+    max_sweeps=rules.at_least(1),
+)
 def balance(
     flow: TraceFlow, *, rtol: float | None = None, max_sweeps: int = 10_000
 ) -> OrbitMinimum:
@@ -198,8 +221,9 @@ def balance(
     In a sweep each layer in turn moves to its minimum given its neighbours, t_j = sqrt(in_j /
     out_j) with in_j the terms that enter unit j and out_j those that leave it, both at t_j = 1. The
     lower bound is the weighted inequality of the means at a circulation near the terms (chapter
-    c1_invariant_flatness). ``rtol`` is by default 1e-12, or 1e-5 in single precision. Raises
-    RuntimeError after ``max_sweeps``.
+    c1_invariant_flatness). ``rtol`` is by default 1e-12, or 1e-5 in single precision. A network
+    that is not there after ``max_sweeps`` has the value NaN (see `OrbitMinimum`); RuntimeError if
+    there is no other.
 
     Source: Osborne (1960) for matrices; the bound and the layered form, our chapter
     c1_invariant_flatness.
@@ -219,28 +243,44 @@ def balance(
     for _ in range(max_sweeps):
         for layer in range(len(t)):
             into, out = _in_and_out(kept, t, layer)
-            t[layer] = (into / out).sqrt().where(live[layer], 1.0)
+            t[layer] = (into.sqrt() / out.sqrt()).where(live[layer], 1.0)  # into / out may overflow
         value = _flow_total(kept, t)
         lower = _lower_bound(kept, t, live)
         history.append(value)
-        if (value - lower <= rtol * value).all():
+        gap = value - lower
+        if ((gap <= rtol * value) | ~gap.isfinite()).all():
             break
-    else:
-        worst = ((value - lower) / value).max().item()
+    there = gap <= rtol * value
+    if not there.any():
+        worst = (gap / value).max().item()
         raise RuntimeError(
-            f"balance: relative gap {worst:.1e} after {max_sweeps} sweeps, wanted {rtol:.1e}"
+            f"balance: relative gap {worst:.1e} after {len(history) - 1} sweeps, wanted {rtol:.1e};"
+            " give a larger rtol or max_sweeps, or rescale networks whose terms are as unequal as "
+            "floating-point numbers can be (flatness.symmetry.rescaling)"
         )
-    return OrbitMinimum(value, lower, [u.sqrt() for u in t], attained, torch.stack(history, 1))
+    return OrbitMinimum(
+        value.where(there, torch.nan),
+        lower.where(there, torch.nan),
+        [u.sqrt().where(there[:, None], 1.0) for u in t],
+        attained & there,
+        torch.stack(history, 1),
+    )
 
 
-@checked(x=rules.shape("n d"), loss=rules.one_of(*LOSSES), rtol=rules.above(0))
+@checked(
+    networks=rules.diverged,
+    x=rules.shape("n d"),
+    loss=rules.one_of(*LOSSES),
+    rtol=rules.above(0),
+)
 def orbit_minimum(
     networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entropy", rtol: float | None = None
 ) -> OrbitMinimum:
     """The smallest trace of the Hessian over all neuron-wise rescalings of each network: `balance`
     of its terms.
 
-    The same on the whole orbit, whatever the point from which it is computed.
+    The same on the whole orbit, whatever the point from which it is computed. NaN marks networks
+    that are not finite.
 
     Source: our chapter c1_invariant_flatness; for two layers it is
     `flatness.symmetry.orbits.orbit_minimum`.
@@ -248,15 +288,15 @@ def orbit_minimum(
     return balance(trace_flow(hessian_diagonal(networks, x, loss=loss)), rtol=rtol)
 
 
-@checked(x=rules.shape("n d"), loss=rules.one_of(*LOSSES))
+@checked(networks=rules.diverged, x=rules.shape("n d"), loss=rules.one_of(*LOSSES))
 def balanced(networks: MLPEnsemble, x: Tensor, *, loss: str = "cross_entropy") -> MLPEnsemble:
-    """The networks rescaled to their smallest trace; units that are not on a cycle keep their
-    scale.
+    """The networks rescaled to their smallest trace; units that are not on a cycle, and networks
+    that are not finite, keep their scale.
     """
     return rescale_neurons(networks, orbit_minimum(networks, x, loss=loss).scales)
 
 
-@checked(flow=rules.instance(TraceFlow))
+@checked(overflow=False, flow=rules.instance(TraceFlow))
 def imbalance(flow: TraceFlow, t: list[Tensor]) -> Tensor:
     """Largest |ln(in_j / out_j)| over the units on cycles, shape (M,): the gradient of T in
     relative terms, 0 at the minimum. in_j are the terms that enter unit j at scales t = s^2, out_j
@@ -264,11 +304,11 @@ def imbalance(flow: TraceFlow, t: list[Tensor]) -> Tensor:
     """
     _check_scales(flow, t)
     live, kept, _ = on_cycles(flow)
-    worst = [torch.zeros_like(flow.constant)]
+    worst = [torch.zeros_like(flow.constant).where(~flow.constant.isnan(), torch.nan)]
     for layer, u in enumerate(t):
         into, out = _in_and_out(kept, t, layer)
-        ratio = (into / (u * u * out)).where(live[layer], 1.0)
-        worst.append(ratio.log().abs().amax(1))
+        ratio = ((into.sqrt() / u) / out.sqrt()).where(live[layer], 1.0)
+        worst.append(2 * ratio.log().abs().amax(1))
     return torch.stack(worst).amax(0)
 
 
