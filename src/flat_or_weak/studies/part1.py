@@ -304,7 +304,6 @@ def flattest_cell(
     nets = attempt(search, data)
     rng, rows = generator("population", panel, law, noise, d, ratio), []
     for i, net in enumerate(nets):
-        one = data[i : i + 1]
         row: dict[str, Any] = {
             "panel": panel,
             "activation": activation,
