@@ -49,6 +49,15 @@ ARMS = (
 )
 
 
+CORE = tuple(
+    arm
+    for arm in ARMS
+    if arm.name in ("base", "sham", "effective_rank up", "effective_rank down, gently")
+    or arm.name in ("pair_proxy down", "pair_proxy up, strongly", "trace down", "sam")
+)
+REST = tuple(arm for arm in ARMS if arm not in CORE or arm.name in ("base", "sham"))
+
+
 @dataclass(frozen=True)
 class InterventionsConfig:
     """Split k has training seed ``first_split + k``, probe seed the same; its network i has seed
@@ -60,7 +69,7 @@ class InterventionsConfig:
     the record is made under.
     """
 
-    data: tuple[str, ...] = ("mnist", "fashion-mnist")
+    data: tuple[str, ...] = ("mnist",)
     splits: int = 10
     first_seed: int = 0
     seeds: int = 2

@@ -37,6 +37,8 @@ def forest(table: pd.DataFrame, title: str) -> Figure:
         panel.axvspan(-plan.MARGIN, plan.MARGIN, color=GREY, alpha=0.25, lw=0)
         for height, arm in enumerate(reversed(arms)):
             control = reading.control_of(reading.BY_NAME[arm])
+            if arm not in set(part["arm"]):
+                continue
             lost = max(reading.unfitted(part, name) for name in (arm, control))
             if lost == 1:
                 continue
@@ -65,9 +67,9 @@ def moved_together(table: pd.DataFrame, title: str) -> Figure:
             text = "" if np.isnan(value) else f"{value:+.1f}"
             dark = "white" if abs(value) > 2.5 else "black"
             panel.text(j, i, text, ha="center", va="center", size=7, color=dark)
+        panel.set_yticks(range(len(found)), [arm_words(name) for name in found.index])
         names = [arm_words(name) for name in found.columns]
         panel.set_xticks(range(len(names)), names, rotation=45, ha="right")
         panel.set_title(label)
-    axes[0].set_yticks(range(len(found)), [arm_words(name) for name in found.index])
     figure.suptitle(title)
     return figure

@@ -208,9 +208,8 @@ class CellDuals:
         """
         G = self.signs[k][:, None] * self.x
         root, null = self.root[k], None
-        if not self.full[
-            k
-        ]:  # c + G^T lambda must lie in the range of M: a large weight on the rest
+        # c + G^T lambda must lie in the range of M: a large weight on the rest
+        if not self.full[k]:
             w, V = np.linalg.eigh(self.M[k])
             null = V[:, w <= RANK * w[-1]]
             root = root + 0.0
