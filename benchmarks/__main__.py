@@ -111,7 +111,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.device:
         if options.scripts or options.record:
-            parser.error("--device: runs alone, without SCRIPT or --record; it writes its own record")
+            parser.error(
+                "--device: runs alone, without SCRIPT or --record; it writes its own record"
+            )
         if not 0 < options.scale <= 1:
             parser.error(f"--scale: expected a number in (0, 1], got {options.scale}")
         folder = options.folder if options.folder != records.RESULTS else Path("_build/benchmarks")

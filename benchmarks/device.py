@@ -88,7 +88,9 @@ def run(name: str, scale: float = 1.0, budget: float = BUDGET) -> tuple[pd.DataF
     return pd.DataFrame(found), scales
 
 
-def _large(part: Callable[..., Any], images: torch.Tensor, device: torch.device, end: float) -> None:
+def _large(
+    part: Callable[..., Any], images: torch.Tensor, device: torch.device, end: float
+) -> None:
     """Five networks at n = 60,000 in the large-batch regime, as many epochs as the time allows."""
     n, sgd = len(images), VanishingConfig().sgd(LARGE, "large")
     labels = (images[:, :10] * torch.arange(1, 11, device=device)).argmax(1)  # can be learnt

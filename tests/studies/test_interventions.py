@@ -272,7 +272,8 @@ def test_the_study_refuses_another_plan(monkeypatch):
 
 
 def test_units_are_blocks_of_seeds_of_all_splits():
-    config = dataclasses.replace(interventions.InterventionsConfig(), first_seed=4, seeds=5)
+    both = {"data": ("mnist", "fashion-mnist"), "first_seed": 4, "seeds": 5}
+    config = dataclasses.replace(interventions.InterventionsConfig(), **both)
     found = interventions.units(config)
     assert [u["seeds"] for u in found if u["data"] == "mnist"] == [[4, 5], [6, 7], [8]]
     assert [u["data"] for u in found[:2]] == ["mnist", "fashion-mnist"]

@@ -14,7 +14,7 @@ from flat_or_weak.records import RecordError
 from flat_or_weak.rulebook import rules
 from flat_or_weak.rulebook.estimates import Case, Statistic
 from flat_or_weak.studies import interventions_plan
-from flatness.statistics.comparisons import Measured
+from flatness.statistics.comparisons import Estimate, Measured
 
 BOOK = Path(__file__).resolve().parents[3] / "book"
 
@@ -98,7 +98,7 @@ def _outcome(row: Row, case: Case) -> str:
         return rules.replication(case.found, cast(Measured, case.theirs))
     limit = cast(float, row.limit)
     if row.polarity == "intervention":
-        return interventions_plan.reading(case.shift, case.found, case.unfitted)
+        return interventions_plan.reading(cast(Estimate, case.shift), case.found, case.unfitted)
     if row.polarity == "bound":
         return rules.bound(case.found, limit, row.sign)
     if row.polarity == "absence":

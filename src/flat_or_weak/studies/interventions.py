@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any
+from functools import reduce
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -203,7 +204,8 @@ def measure(
         networks = trained.networks[good]
         exact = networks.to(dtype=torch.float64)
         x = points.train.x.double()
-        squares = sum(block.flatten(1).square().sum(1) for block in exact.parameters().values())
+        blocks = exact.parameters().values()
+        squares = reduce(torch.add, [block.flatten(1).square().sum(1) for block in blocks])
         found = {
             "test_accuracy": accuracy(networks, points.test.x, points.test.y),
             "trace": hessian_trace(exact, x).total,
@@ -262,7 +264,8 @@ def summarise(config: InterventionsConfig, table: pd.DataFrame) -> dict[str, Any
     """
     fitted = table.groupby(["data", "arm"])["fitted"].agg(["sum", "count"])
     return {
-        f"{data}: {arm}": [int(r["sum"]), int(r["count"])] for (data, arm), r in fitted.iterrows()
+        "{}: {}".format(*cast(tuple[str, str], key)): [int(r["sum"]), int(r["count"])]
+        for key, r in fitted.iterrows()
     }
 
 
