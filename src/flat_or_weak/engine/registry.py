@@ -71,10 +71,11 @@ def _part1(config: Any, about: str, **smaller: Any) -> Experiment:
 def _interventions(about: str, **changes: Any) -> Experiment:
     config = dataclasses.replace(interventions.InterventionsConfig(), **changes)
     small: dict[str, Any] = {"splits": 2, "arms": interventions.ARMS[:4], "counted": 0}
+    quick = dataclasses.replace(interventions.EmbeddedConfig(), **(changes | small))
     return Experiment(
         f"networks trained under a push on each ruler, or with SAM: {about} (c6)",
         interventions,
-        {"quick": dataclasses.replace(config, **small), "paper": config},
+        {"quick": quick, "paper": config},
     )
 
 
