@@ -71,10 +71,11 @@ def _part1(config: Any, about: str, **smaller: Any) -> Experiment:
 def _interventions(about: str, **changes: Any) -> Experiment:
     config = dataclasses.replace(interventions.InterventionsConfig(), **changes)
     small: dict[str, Any] = {"splits": 2, "arms": interventions.ARMS[:4], "counted": 0}
+    quick = dataclasses.replace(interventions.EmbeddedConfig(), **(changes | small))
     return Experiment(
         f"networks trained under a push on each ruler, or with SAM: {about} (c6)",
         interventions,
-        {"quick": dataclasses.replace(config, **small), "paper": config},
+        {"quick": quick, "paper": config},
     )
 
 
@@ -200,7 +201,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "the hundred MNIST networks at n = 100, over the twenty splits of c3 (c3)",
         splits,
         {
-            "quick": splits.SplitsConfig(
+            "quick": splits.EmbeddedConfig(
                 data=("mnist",), sizes=(100,), splits=1, networks=10, matched_loss=None
             ),
             "paper": splits.SplitsConfig(data=("mnist",), sizes=(100,), matched_loss=None),

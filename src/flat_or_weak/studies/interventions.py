@@ -90,6 +90,12 @@ class InterventionsConfig:
     frozen: str = fixed.FROZEN
 
 
+class EmbeddedConfig(InterventionsConfig):
+    """The same on the images in the package: every split has the training set of Paper B, and
+    split k its k-th set of probe points.
+    """
+
+
 def check_plan(config: InterventionsConfig) -> None:
     """Raises ValueError unless the plan in the code is the one that ``config`` names."""
     if (config.plan, config.frozen) != (fixed.fingerprint(), fixed.FROZEN):
@@ -119,6 +125,11 @@ def load_split(
     """A split, and its unlabelled images: training images of the data set that are neither in the
     split's training set nor among its probe points.
     """
+    if isinstance(config, EmbeddedConfig):
+        points = load(data, config.n, num_probes=config.probes, seed_probes=99 + split, dtype=dtype)
+        more = load(data, config.n + 2 * config.unlabelled, num_probes=0, dtype=dtype).train
+        other = ~torch.isin(more.index, torch.cat([points.train.index, points.probes.index]))
+        return points, more.x[other][: config.unlabelled]
     seed = config.first_split + split
     points = load(
         data,
