@@ -98,6 +98,7 @@ def _outcome(row: Row, case: Case) -> str:
         return rules.replication(case.found, cast(Measured, case.theirs))
     limit = cast(float, row.limit)
     if row.polarity == "intervention":
+        assert case.shift is not None, "an intervention comes with the shift of its ruler"
         return interventions_plan.reading(case.shift, case.found, case.unfitted)
     if row.polarity == "bound":
         return rules.bound(case.found, limit, row.sign)

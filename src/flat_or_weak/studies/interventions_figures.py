@@ -28,8 +28,7 @@ def forest(table: pd.DataFrame, title: str) -> Figure:
     data set; hollow where too many networks of a comparison did not fit.
     """
     arms = [arm.name for arm in reading.ARMS if arm.name != "base"]
-    size = {"figsize": (9.5, 5), "sharey": True, "layout": "constrained"}
-    figure, axes = plt.subplots(1, 2, **size)
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 5), sharey=True, layout="constrained")
     for panel, (label, data) in zip(axes, recorded_data(table), strict=False):
         part = table[table["data"] == data]
         panel.axvspan(-plan.MARGIN, plan.MARGIN, color=GREY, alpha=0.25, lw=0)
@@ -55,8 +54,7 @@ def moved_together(table: pd.DataFrame, title: str) -> Figure:
     """Arms by rulers: how far each arm moved each ruler from the base arm, in standard deviations
     of the base arm within splits, and accuracy in the same unit.
     """
-    size = {"figsize": (12, 5.4), "layout": "constrained"}
-    figure, axes = plt.subplots(1, 2, **size)
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5.4), layout="constrained")
     for panel, (label, data) in zip(axes, recorded_data(table), strict=False):
         found = reading.shifts(table[table["data"] == data])
         values = found.to_numpy(float)
