@@ -108,6 +108,8 @@ def _outcome(row: Row, case: Case) -> str:
 
 
 def _line(row: Row, label: str, case: Case) -> str:
+    if case.unfitted > interventions_plan.MOST_UNFITTED:
+        return f"{label}: not read, {case.unfitted:.0%} of an arm's networks did not fit"
     estimate = case.found.interval()
     text = "{:{f}} [{:{f}}, {:{f}}]".format(estimate.value, estimate.low, estimate.high, f=row.form)
     parts = [f"{label}: {text}"]
