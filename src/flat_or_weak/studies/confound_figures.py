@@ -66,7 +66,7 @@ def forest(
         for height, row in enumerate(reversed(list(rows))):
             if row not in table.index:
                 continue
-            rho, low, high = table.loc[row, ["rho", "low", "high"]]
+            rho, low, high = table.loc[row, ["rho", "low", "high"]].to_numpy(dtype=float)
             shown = [] if dots is None else dots[data, row]
             panel.plot(shown, np.full(len(shown), height), "o", ms=3, alpha=0.3, color=GREY)
             colour = GREY if low <= 0 <= high else BLUE
