@@ -2,6 +2,7 @@
 that is killed.
 """
 
+import importlib.util
 import json
 import os
 import shutil
@@ -16,12 +17,14 @@ import coin_experiment
 import nbformat
 import pytest
 from process_groups import alive
-from test_book import execute
 
 import flat_or_weak
 from flat_or_weak.engine import registry, runner
 
 ROOT = Path(__file__).resolve().parents[1]
+spec = importlib.util.spec_from_file_location("execute", ROOT / "book" / "execute.py")
+execute = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(execute)
 QUICK = ("run", "head_to_head", "--scale", "quick", "--device", "cpu", "--workers", "1")
 
 # ---- a user without rights and without a home, in a checkout that is not theirs
