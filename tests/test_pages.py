@@ -17,7 +17,7 @@ import threading
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urldefrag
+from urllib.parse import quote, unquote, urldefrag
 
 import pytest
 from sphinx.application import Sphinx
@@ -326,6 +326,17 @@ def test_search_finds(open_page, word, page):
     titles = found.locator("#search-results li a").all_inner_texts()
     assert any(page in title for title in titles), titles
     assert found.trouble == []
+
+
+@in_browser
+@pytest.mark.parametrize("word", ["weakness", "F*", "trace", "SAM"])
+def test_search_finds_the_definition_first(open_page, word):
+    found = open_page(f"search.html?q={quote(word)}", {"width": 1200, "height": 900})
+    found.wait_for_function(
+        "() => /finished|did not match/i.test(document.querySelector('#search-results')?.innerText || '')"
+    )
+    first = found.locator("#search-results li a").first
+    assert "about/glossary" in first.get_attribute("href"), first.inner_text()
 
 
 @in_browser

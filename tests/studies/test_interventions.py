@@ -284,13 +284,13 @@ def test_a_tiny_study():
         interventions.InterventionsConfig(),
         data=("mnist",),
         splits=1,
-        n=40,
+        n=100,
         probes=4,
         counted=1,
         noised=1,
         arms=(Arm("base"), Arm("rank up", "effective_rank", -0.1), Arm("wild", lr=1e30)),
         stopping=Stopping(loss=0.3, max_epochs=60),
-        first_split=41,
+        first_split=42,
     )
     try:
         table = interventions.compute(config, None, None, data="mnist", seeds=[0, 1])

@@ -70,12 +70,16 @@ def _part1(config: Any, about: str, **smaller: Any) -> Experiment:
 
 def _interventions(about: str, **changes: Any) -> Experiment:
     config = dataclasses.replace(interventions.InterventionsConfig(), **changes)
-    small: dict[str, Any] = {"splits": 2, "arms": interventions.ARMS[:4], "counted": 0}
-    quick = dataclasses.replace(interventions.EmbeddedConfig(), **(changes | small))
+    small: dict[str, Any] = {
+        "splits": 1,
+        "first_split": 42,
+        "seeds": 2,
+        "arms": interventions.ARMS[:4],
+    }
     return Experiment(
         f"networks trained under a push on each ruler, or with SAM: {about} (c6)",
         interventions,
-        {"quick": quick, "paper": config},
+        {"quick": dataclasses.replace(config, **small), "paper": config},
     )
 
 
@@ -201,7 +205,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "the hundred MNIST networks at n = 100, over the twenty splits of c3 (c3)",
         splits,
         {
-            "quick": splits.EmbeddedConfig(
+            "quick": splits.SplitsConfig(
                 data=("mnist",), sizes=(100,), splits=1, networks=10, matched_loss=None
             ),
             "paper": splits.SplitsConfig(data=("mnist",), sizes=(100,), matched_loss=None),

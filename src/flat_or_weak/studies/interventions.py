@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from functools import reduce
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,12 +89,6 @@ class InterventionsConfig:
     frozen: str = fixed.FROZEN
 
 
-class EmbeddedConfig(InterventionsConfig):
-    """The same on the images in the package: every split has the training set of Paper B, and
-    split k its k-th set of probe points.
-    """
-
-
 def check_plan(config: InterventionsConfig) -> None:
     """Raises ValueError unless the plan in the code is the one that ``config`` names."""
     if (config.plan, config.frozen) != (fixed.fingerprint(), fixed.FROZEN):
@@ -123,29 +116,18 @@ def load_split(
     config: InterventionsConfig, data: str, split: int, dtype: torch.dtype
 ) -> tuple[Split, Tensor]:
     """A split, and its unlabelled images: training images of the data set that are neither in the
-    split's training set nor among its probe points.
+    split's training set nor among its probe points. Training seed 42, that of the paper, goes with
+    the paper's probe points and with unlabelled images that the package holds.
     """
-    if isinstance(config, EmbeddedConfig):
-        points = load(data, config.n, num_probes=config.probes, seed_probes=99 + split, dtype=dtype)
-        more = load(data, config.n + 2 * config.unlabelled, num_probes=0, dtype=dtype).train
-        other = ~torch.isin(more.index, torch.cat([points.train.index, points.probes.index]))
-        return points, more.x[other][: config.unlabelled]
     seed = config.first_split + split
+    own, other, many = (seed, seed + 500_000, 4 * config.unlabelled)
+    if seed == 42:
+        own, other, many = (99, 100, 100)
     points = load(
-        data,
-        config.n,
-        num_probes=config.probes,
-        seed_child=seed,
-        seed_probes=seed,
-        dtype=dtype,
+        data, config.n, num_probes=config.probes, seed_child=seed, seed_probes=own, dtype=dtype
     )
     more = load(
-        data,
-        config.n,
-        num_probes=4 * config.unlabelled,
-        seed_child=seed,
-        seed_probes=seed + 500_000,
-        dtype=dtype,
+        data, config.n, num_probes=many, seed_child=seed, seed_probes=other, dtype=dtype
     ).probes
     usable = (more.index < N_TRAIN) & ~torch.isin(more.index, points.probes.index)
     return points, more.x[usable][: config.unlabelled]
@@ -215,14 +197,13 @@ def measure(
         networks = trained.networks[good]
         exact = networks.to(dtype=torch.float64)
         x = points.train.x.double()
-        blocks = exact.parameters().values()
-        squares = reduce(torch.add, [block.flatten(1).square().sum(1) for block in blocks])
+        squares = [block.flatten(1).square().sum(1) for block in exact.parameters().values()]
         found = {
             "test_accuracy": accuracy(networks, points.test.x, points.test.y),
             "trace": hessian_trace(exact, x).total,
             "orbit_trace": orbit_minimum(exact, x, rtol=1e-4).value,
             "effective_rank": effective_rank(exact.features(x)),
-            "weight_norm": squares.sqrt(),
+            "weight_norm": torch.stack(squares).sum(0).sqrt(),
         }
         for name, values in found.items():
             columns[name][good] = values
@@ -273,11 +254,8 @@ def summarise(config: InterventionsConfig, table: pd.DataFrame) -> dict[str, Any
     """How many networks fitted, by data set and arm; the readings are made from the table
     (`flat_or_weak.studies.interventions_reading`).
     """
-    fitted = table.groupby(["data", "arm"])["fitted"].agg(["sum", "count"])
-    return {
-        "{}: {}".format(*cast(tuple[str, str], key)): [int(r["sum"]), int(r["count"])]
-        for key, r in fitted.iterrows()
-    }
+    fitted = {key: part["fitted"] for key, part in table.groupby(["data", "arm"])}
+    return {f"{key[0]}: {key[1]}": [int(f.sum()), len(f)] for key, f in fitted.items()}
 
 
 def data_hashes(config: InterventionsConfig) -> dict[str, str]:

@@ -221,6 +221,8 @@ class CellDuals:
         u = root.T @ (root @ (c + multipliers @ G))
         if null is not None:
             multipliers = _within(multipliers, G @ null)
+            held = G[multipliers > 0]  # these constraints are tight; the weight leaves 1e-8 of them
+            u = u - np.linalg.pinv(held) @ (held @ u)
         push = multipliers @ G
         return float(np.linalg.norm(self.root[k] @ (c + push))), u, push
 
