@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -304,7 +304,7 @@ def flattest_cell(
     nets = attempt(search, data)
     rng, rows = generator("population", panel, law, noise, d, ratio), []
     for i, net in enumerate(nets):
-        row = {
+        row: dict[str, Any] = {
             "panel": panel,
             "activation": activation,
             "target": target,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -71,7 +72,7 @@ def certified_cell(config: CertifiedConfig, target: str, ratio: float) -> list[d
     rows = []
     for kind, make in _kinds(config, target, ratio, best).items():
         for i, net in enumerate(attempt(make, data)):
-            row = {
+            row: dict[str, Any] = {
                 "target": target,
                 "ratio": ratio,
                 "n": n,
@@ -101,8 +102,8 @@ def _kinds(
         return known[one.seeds[0]].net
 
     def search(one: DataSet) -> TwoLayer:
-        options = dict(width=config.width, schedules=(schedule,), finish=False)
-        return flattest(one.x, one.y, RELU, rng("search", one), **options).net
+        start = rng("search", one)
+        return flattest(one.x, one.y, RELU, start, config.width, (schedule,), finish=False).net
 
     def spoiled(one: DataSet) -> TwoLayer:
         wrong = round(config.wrong_fraction * one.x.shape[1])
@@ -135,7 +136,8 @@ def smallest_bad(table: pd.DataFrame, badness: float) -> pd.DataFrame:
     least ``badness`` of the variance of the target.
     """
     bad = table[table["relative"] >= badness]
-    return bad.groupby(["target", "ratio", "seed"], as_index=False)["over_minimum"].min()
+    found = bad.groupby(["target", "ratio", "seed"], as_index=False)["over_minimum"].min()
+    return cast(pd.DataFrame, found)
 
 
 def summarise(config: CertifiedConfig, table: pd.DataFrame) -> dict:

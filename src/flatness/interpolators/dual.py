@@ -208,9 +208,8 @@ class CellDuals:
         """
         G = self.signs[k][:, None] * self.x
         root, null = self.root[k], None
-        if not self.full[
-            k
-        ]:  # c + G^T lambda must lie in the range of M: a large weight on the rest
+        # c + G^T lambda must lie in the range of M: a large weight on the rest
+        if not self.full[k]:
             w, V = np.linalg.eigh(self.M[k])
             null = V[:, w <= RANK * w[-1]]
             root = root + 0.0
@@ -249,7 +248,7 @@ def _within(multipliers: np.ndarray, null: np.ndarray) -> np.ndarray:
             bounds=[(0, None)] * k + [(0, one) for one in multipliers],
             method="highs-ds",
         )
-        if answer.status == 0:
+        if answer.status == 0 and answer.x is not None:
             near = np.maximum(multipliers + answer.x[:k] - answer.x[k:], 0)
             m = _projected(np.where(near > 1e-9 * near.max(initial=0), near, 0.0), null)
     return np.zeros_like(multipliers) if m is None else m
