@@ -183,6 +183,14 @@ def test_what_is_not_compared_is_asserted(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_pages_that_draw_use_the_style_of_the_book(page):
+    """Importing `flat_or_weak.figures`, directly or through others, applies it."""
+    cells = execute.source_notebook(page).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    assert "plt." not in code or "flat_or_weak.figures" in execute.modules_used(code)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_assertions_speak_of_computed_variables(page):
     """No assertion about constants alone."""
     for cell in code_cells(page):

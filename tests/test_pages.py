@@ -6,6 +6,8 @@ server. `make pages` installs, renders and runs them. FLATNESS_HTML names anothe
 rendered book, FLATNESS_CHROMIUM another browser.
 """
 
+import csv
+import io
 import json
 import os
 import re
@@ -13,7 +15,7 @@ import shutil
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urldefrag
+from urllib.parse import quote, unquote, urldefrag
 
 import pytest
 
@@ -324,6 +326,17 @@ def test_search_finds(open_page, word, page):
 
 
 @in_browser
+@pytest.mark.parametrize("word", ["weakness", "F*", "trace", "SAM"])
+def test_search_finds_the_definition_first(open_page, word):
+    found = open_page(f"search.html?q={quote(word)}", {"width": 1200, "height": 900})
+    found.wait_for_function(
+        "() => /finished|did not match/i.test(document.querySelector('#search-results')?.innerText || '')"
+    )
+    first = found.locator("#search-results li a").first
+    assert "about/glossary" in first.get_attribute("href"), first.inner_text()
+
+
+@in_browser
 def test_front_page_opens_from_the_folder(tab):
     tab.goto("about:blank")
     tab.trouble.clear()
@@ -398,15 +411,113 @@ def test_scatter_names_the_network_and_the_recorded_correlation(open_page):
 
 
 @in_browser
+def test_circle_never_exceeds_one_and_says_how_flat_the_teacher_is(open_page):
+    figure = open_page("book/playground.html").locator('[data-figure="circle"]')
+    slider, said = figure.locator("input"), figure.locator("output")
+    values = []
+    for key in ("Home", "PageUp", "PageUp", "End"):
+        slider.press(key)
+        values.append(float(re.search(r"dual function ([\d.]+)", said.inner_text())[1]))
+    assert max(values) <= 1 and values[0] == values[-1] and len(set(values)) > 1
+    flattest, teacher = map(
+        float, re.search(r"flattest ([\d.]+), of the teacher ([\d.]+)", said.inner_text()).groups()
+    )
+    assert flattest < teacher
+
+
+@in_browser
+def test_lattice_marks_as_many_completions_as_it_says(open_page):
+    page = open_page("book/playground.html")
+    figure = page.locator('[data-figure="lattice"]')
+    figure.locator("svg").focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+        said = figure.locator("output").inner_text()
+        marked = figure.locator("circle.held, circle.present").count()
+        assert marked == int(re.search(r"its weakness is (\d+)", said)[1])
+
+
+@in_browser
+def test_probe_in_the_cone_says_which_classes_are_left(open_page):
+    page = open_page("book/playground.html")
+    figure = page.locator('[data-figure="cone"]')
+    said, slider = figure.locator("output"), figure.locator("input")
+    shares = []
+    for _ in range(3):
+        shares.append(int(re.search(r"(\d+) % of the square", said.inner_text())[1]))
+        slider.focus()
+        page.keyboard.press("ArrowRight")
+    assert shares == sorted(shares, reverse=True)
+    figure.locator("svg").focus()
+    before = said.inner_text()
+    page.keyboard.press("ArrowUp")
+    assert said.inner_text() != before and "feasible pair" in said.inner_text()
+
+
+@in_browser
 def test_pictures_stand_in_where_scripts_do_not_run(browser):
     context = browser.new_context(java_script_enabled=False, offline=True)
     page = context.new_page()
     page.goto(f"{HTML.as_uri()}/book/playground.html")
-    assert (
-        page.locator("article .cell_output img:visible").count() == 3
-        and page.locator(".movable:visible").count() == 0
-    )
+    figures = set(re.findall(r'data-figure="(\w+)"', page.content()))
+    assert figures >= {"reparametrise", "interpolators", "scatter", "cone", "lattice"}
+    assert figures >= {"vanishing", "splits", "circle"}
+    assert page.locator("article .cell_output img:visible").count() == len(figures)
+    assert page.locator(".movable:visible").count() == 0
     context.close()
+
+
+# ---- what can be taken away, and what explains itself
+
+
+@rendered
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_figures_come_as_svg_and_pdf(page):
+    """Every figure that its notebook holds as vectors has its two links, and the files are such."""
+    links = [url for _, url in anchors(page).links if "/_figures/" in url]
+    for url in links:
+        content = (HTML / page).parent.joinpath(url).read_bytes()
+        assert content[:4] == b"%PDF" if url.endswith(".pdf") else b"<svg" in content[:1000]
+    notebook = next(url for _, url in anchors(page).links if url.endswith(".ipynb"))
+    cells = json.loads((HTML / page).parent.joinpath(notebook).read_text(encoding="utf-8"))["cells"]
+    kinds = [o.get("data", {}) for cell in cells for o in cell.get("outputs", [])]
+    assert len(links) == 2 * sum("application/pdf" in data for data in kinds)
+
+
+@rendered
+def test_statements_can_be_cited():
+    text = (HTML / "_figures" / "statements.bib").read_text(encoding="utf-8")
+    places = re.findall(r"note = \{(book/\w+\.html)\\#([\w-]+)\}", text)
+    assert len(places) > 60 and "@book{flatorweak," in text
+    assert [where for where in places if where[1] not in anchors(where[0]).ids] == []
+
+
+TABLE = """() => [...document.querySelectorAll('article table.typeset')].map(table => ({
+  caption: table.caption.innerText, columns: table.tHead.rows[0].cells.length, rows: table.tBodies[0].rows.length,
+  box: table.getBoundingClientRect().width, room: table.parentElement.clientWidth,
+  csv: table.nextElementSibling?.href || ''}))"""
+
+
+@in_browser
+@pytest.mark.parametrize("width", [375, 1400])
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_typeset_tables_fit_and_come_as_csv(open_page, page, width):
+    tab = open_page(page, {"width": width, "height": 900})
+    tab.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true })")
+    for table in tab.evaluate(TABLE):
+        assert table["box"] <= table["room"] + 1, table
+        text = tab.evaluate("url => fetch(url).then(answer => answer.text())", table["csv"])
+        rows = list(csv.reader(io.StringIO(text)))
+        assert len(rows) == table["rows"] + 1 and len(rows[0]) >= table["columns"]
+        assert {len(row) for row in rows} == {len(rows[0])} and "−" not in text
+
+
+@in_browser
+def test_words_explain_themselves(open_page):
+    tab = open_page("book/a4_symmetry.html", {"width": 1200, "height": 900})
+    titles = tab.eval_on_selector_all("article a.hover", "links => links.map(a => a.title)")
+    assert len(titles) == len(set(titles)) > 3
+    assert any(title.startswith("The orbit minimum") for title in titles)
 
 
 # ---- on paper

@@ -1,8 +1,8 @@
 """Code that is plumbing, and long proofs, fold under a line that says what they are.
 
 What stays open is short and reads like the formula beside it. A cell folds if it only imports and
-sets up, only draws, only checks, or has more than eight lines; its outputs stay. A tag in the
-chapter decides otherwise: `open` keeps a cell open.
+sets up, only draws, only checks, ends in a table, or has more than eight lines; its outputs stay. A
+tag in the chapter decides otherwise: `open` keeps a cell open.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ def label(code: str) -> str | None:
 
     >>> label("import torch\\nx = 2"), label("y = 2 * x"), label("assert y == 4")
     ('imports and settings', None, 'check')
+    >>> label("assert y == 4\\ntypeset(frame, 'Four.')"), label("typeset(frame, 'Four.')")
+    ('check and table', 'table')
+    >>> label("assert y == 4\\ntypeset(frame, 'Four.')"), label("typeset(frame, 'Four.')")
+    ('check and table', 'table')
     """
     if code.startswith("%"):
         return None
@@ -38,6 +42,8 @@ def label(code: str) -> str | None:
         for s in rest
     ):
         return "imports and settings"
+    if rest and _typesets(rest[-1]):
+        return "check and table" if any(isinstance(s, ast.Assert) for s in rest) else "table"
     if rest and all(isinstance(s, ast.Assert) or _prints(s) for s in rest):
         return "check" if any(isinstance(s, ast.Assert) for s in rest) else None
     drawn = sum(bool(DRAWING.search(ast.unparse(s))) for s in rest)
@@ -56,6 +62,12 @@ def _sets_up(statement: ast.stmt) -> bool:
 
 def _prints(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and ast.unparse(statement).startswith("print(")
+
+
+def _typesets(statement: ast.stmt) -> bool:
+    """Whether a statement only shows a table."""
+    text = ast.unparse(statement)
+    return isinstance(statement, ast.Expr) and text.startswith(("typeset(", "display(typeset("))
 
 
 class Folding(SphinxTransform):

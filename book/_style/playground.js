@@ -114,7 +114,7 @@
       svg("text", {x: W - RIGHT - 4, y: chart.y(0.5) - 4, "text-anchor": "end"}, "half the variance of the target"));
     const marks = svg("g"), said = report();
     chart.layer.append(marks);
-    let target = names.includes("three_relu") ? "three_relu" : names[0], at = 0;
+    let target = names.includes("three_relu") ? "three_relu" : names[0], at = Math.max(0, ratios.indexOf(2));
     const shape = (kind, x, y) => {
       const i = kinds.indexOf(kind), common = {class: `kind kind-${i}`};
       if (i % 4 === 0) return svg("circle", {...common, cx: x, cy: y, r: 4});
@@ -131,7 +131,7 @@
         : "no network drawn here loses half the variance"}`;
       control.input.setAttribute("aria-valuetext", said.textContent);
     };
-    const control = slider(`samples per dimension n/d: ${ratios.join(", ")}`, 0, ratios.length - 1, 1, 0, (value) => { at = value; draw(); });
+    const control = slider(`samples per dimension n/d: ${ratios.join(", ")}`, 0, ratios.length - 1, 1, at, (value) => { at = value; draw(); });
     const legend = html("ul", {className: "movable-legend"}, ...kinds.map((kind) => {
       const sample = svg("svg", {viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true"});
       sample.append(shape(kind, 7, 7));

@@ -76,7 +76,7 @@ def estimate_against_exact(exact: Tensor, estimate: Tensor, standard_error: Tens
     should scatter.
     """
     exact, estimate, error = map(_array, (exact, estimate, standard_error))
-    _, axes = plt.subplots(figsize=(5, 4.2))
+    _, axes = plt.subplots(figsize=(5, 4.2), layout="constrained")
     axes.errorbar(exact, estimate, yerr=error, fmt="o", ms=3, lw=0.8, color=BLUE, ecolor=GREY)
     ends = [min(exact.min(), estimate.min()), max(exact.max(), estimate.max())]
     axes.plot(ends, ends, color=ORANGE, lw=1, label="exact = estimate")
@@ -174,7 +174,9 @@ def forest(
     if not labels:
         raise ValueError("panels: expected at least one estimate")
     size = (2.2 + 2.6 * len(table), 0.27 * len(labels) + 1.1)
-    _, axes = plt.subplots(1, len(table), figsize=size, sharey=True, sharex=True, squeeze=False)
+    _, axes = plt.subplots(
+        1, len(table), figsize=size, sharey=True, sharex=True, squeeze=False, layout="constrained"
+    )
     for axis, (title, rows) in zip(axes[0], table.items()):
         for height, label in enumerate(reversed(labels)):
             estimate = rows.get(label)
@@ -219,7 +221,9 @@ def small_multiples(
     across = min(columns, len(panels))
     down = -(-len(panels) // across)
     size = (1.2 + 2.1 * across, 0.5 + height * down)
-    _, axes = plt.subplots(down, across, figsize=size, sharex=True, sharey=True, squeeze=False)
+    _, axes = plt.subplots(
+        down, across, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
     for axis, (title, curves) in zip(axes.flat, panels.items()):
         for name, (x, y) in curves.items():
             colour = cycle[names.index(name) % len(cycle)]

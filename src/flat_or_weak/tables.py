@@ -85,11 +85,11 @@ def typeset(
 
     Parameters
     ----------
-    frame : cells may hold numbers, `Estimate`s, truth values (shown as yes and no), words, None.
+    frame : cells may hold numbers, an `Estimate`, truth values (shown as yes and no), words, None.
     caption : one sentence or two: what the rows are, and what to see.
     units : column -> its unit, written into the header.
-    digits : decimals of what is no integer, for all columns or by column; a format as in
-        `.3g` will do.
+    digits : decimals of what is no integer, for all columns or by column, or a format
+        such as `.3g`.
     intervals : column -> the columns of the two ends of its interval, which it absorbs.
     verdicts : further words that are verdicts -> "holds", "partly", "open" or "fails".
     index : whether the index, with its name, heads the rows.

@@ -70,7 +70,12 @@ def _part1(config: Any, about: str, **smaller: Any) -> Experiment:
 
 def _interventions(about: str, **changes: Any) -> Experiment:
     config = dataclasses.replace(interventions.InterventionsConfig(), **changes)
-    small = {"splits": 1, "first_split": 42, "seeds": 2, "arms": interventions.ARMS[:4]}
+    small: dict[str, Any] = {
+        "splits": 1,
+        "first_split": 42,
+        "seeds": 2,
+        "arms": interventions.ARMS[:4],
+    }
     return Experiment(
         f"networks trained under a push on each ruler, or with SAM: {about} (c6)",
         interventions,
