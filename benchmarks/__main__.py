@@ -3,6 +3,7 @@
     python -m benchmarks                      all of them, about a quarter of an hour
     python -m benchmarks trace training       these two
     python -m benchmarks --record             and record; scripts that were not run keep their rows
+    python -m benchmarks --device cuda        instead the book's work on one device, in 8 minutes
 
 trace_peers needs three packages that nothing else does:  pip install -e ".[benchmarks]"
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from benchmarks import device
 from benchmarks.comparison import Report
 from flat_or_weak import records
 
@@ -29,6 +31,7 @@ SCRIPTS: dict[str, list[str]] = {
     "trace": [],
     "trace_peers": [],
     "flattest": [],
+    "certified": ["--five"],
     "feasibility": ["--scaling"],
 }
 PEERS = ("backpack-for-pytorch", "curvlinops-for-pytorch", "pyhessian", "pandas")
@@ -102,7 +105,20 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=records.RESULTS, help="where the record goes"
     )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps: only benchmarks.device, on this")
+    parser.add_argument("--scale", type=float, default=1.0, help="of --device: part of the sizes")
+    parser.add_argument("--seconds", type=float, default=480.0, help="of --device: the budget")
     options = parser.parse_args()
+    if options.device:
+        if options.scripts or options.record:
+            parser.error(
+                "--device: runs alone, without SCRIPT or --record; it writes its own record"
+            )
+        if not 0 < options.scale <= 1:
+            parser.error(f"--scale: expected a number in (0, 1], got {options.scale}")
+        folder = options.folder if options.folder != records.RESULTS else Path("_build/benchmarks")
+        device.main(options.device, options.scale, options.seconds, folder)
+        return
     unknown = [script for script in options.scripts if script not in SCRIPTS]
     if unknown:
         parser.error(f"SCRIPT: expected some of {', '.join(SCRIPTS)}, got {', '.join(unknown)}")

@@ -1,6 +1,6 @@
 """Running part of a chapter on a broken input: what `test_book_notices` needs.
 
-A chapter is cut back to the cells that an assertion of it rests on, so that the check runs in
+A chapter is cut back to the statements that an assertion of it rests on, so that the check runs in
 seconds. The input is a record (a column shuffled, a sign turned), a function of the package, or a
 line of its source.
 """
@@ -125,27 +125,26 @@ def _root(node: ast.AST) -> str:
 
 
 def leading_to(chapter: str, assertion: str) -> list[str]:
-    """The cells that the assertion holding this text rests on, in order, up to and with it.
+    """The statements that the assertion holding this text rests on, in order, up to and with it.
 
     Raises ValueError if the chapter has no such assertion.
     """
-    code = cells(chapter)
-    for last, cell in enumerate(code):
-        body = ast.parse(cell).body
-        for k, statement in enumerate(body):
+    statements: list[ast.stmt] = []
+    for cell in cells(chapter):
+        for statement in ast.parse(cell).body:
             for node in ast.walk(statement):
                 if isinstance(node, ast.Assert) and bare(assertion) in bare(ast.unparse(node)):
-                    return _slice(code[:last], body[: k + 1])
+                    return _slice(statements, statement)
+            statements.append(statement)
     raise ValueError(f"assertion: book/{chapter}.md has none with {assertion!r}")
 
 
-def _slice(before: list[str], target: list[ast.stmt]) -> list[str]:
-    wanted = names(target)[0]
-    kept = [ast.unparse(ast.Module(target, []))]
-    for cell in reversed(before):
-        read, defined, changed = names(cell)
+def _slice(before: list[ast.stmt], target: ast.stmt) -> list[str]:
+    wanted, kept = names([target])[0], [ast.unparse(target)]
+    for statement in reversed(before):
+        read, defined, changed = names([statement])
         if wanted & (defined | changed):
-            kept.insert(0, cell)
+            kept.insert(0, ast.unparse(statement))
             wanted = (wanted - (defined - read)) | read
     return kept
 

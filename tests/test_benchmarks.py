@@ -63,3 +63,17 @@ def test_the_module_for_the_peers_is_the_same_network():
     network = MLPEnsemble.from_seeds([5, 4, 3], [0])
     x = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.testing.assert_close(trace_peers.sequential(network)(x), network(x)[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trace", "--device", "cpu"], "runs alone"),
+        (["--device", "cpu", "--scale", "2"], "--scale: expected"),
+    ],
+)
+def test_the_device_runs_alone_and_at_a_part_of_its_size(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    with pytest.raises(SystemExit):
+        runner.main()
+    assert message in capsys.readouterr().err

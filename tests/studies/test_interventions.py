@@ -272,7 +272,8 @@ def test_the_study_refuses_another_plan(monkeypatch):
 
 
 def test_units_are_blocks_of_seeds_of_all_splits():
-    config = dataclasses.replace(interventions.InterventionsConfig(), first_seed=4, seeds=5)
+    both = {"data": ("mnist", "fashion-mnist"), "first_seed": 4, "seeds": 5}
+    config = dataclasses.replace(interventions.InterventionsConfig(), **both)
     found = interventions.units(config)
     assert [u["seeds"] for u in found if u["data"] == "mnist"] == [[4, 5], [6, 7], [8]]
     assert [u["data"] for u in found[:2]] == ["mnist", "fashion-mnist"]
@@ -283,13 +284,13 @@ def test_a_tiny_study():
         interventions.InterventionsConfig(),
         data=("mnist",),
         splits=1,
-        n=40,
+        n=100,
         probes=4,
         counted=1,
         noised=1,
         arms=(Arm("base"), Arm("rank up", "effective_rank", -0.1), Arm("wild", lr=1e30)),
         stopping=Stopping(loss=0.3, max_epochs=60),
-        first_split=41,
+        first_split=42,
     )
     try:
         table = interventions.compute(config, None, None, data="mnist", seeds=[0, 1])

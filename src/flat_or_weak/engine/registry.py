@@ -68,16 +68,18 @@ def _part1(config: Any, about: str, **smaller: Any) -> Experiment:
     return Experiment(about, part1, {"quick": quick, "paper": config})
 
 
-def _interventions(first: int) -> Experiment:
-    config = interventions.InterventionsConfig(first_seed=first)
+def _interventions(about: str, **changes: Any) -> Experiment:
+    config = dataclasses.replace(interventions.InterventionsConfig(), **changes)
+    small: dict[str, Any] = {
+        "splits": 1,
+        "first_split": 42,
+        "seeds": 2,
+        "arms": interventions.ARMS[:4],
+    }
     return Experiment(
-        f"networks trained under a push on each ruler, or with SAM: seeds {first} to "
-        f"{first + config.seeds - 1} of ten splits of each data set (c6)",
+        f"networks trained under a push on each ruler, or with SAM: {about} (c6)",
         interventions,
-        {
-            "quick": dataclasses.replace(config, data=("mnist",), splits=2, seeds=2, block=2),
-            "paper": config,
-        },
+        {"quick": dataclasses.replace(config, **small), "paper": config},
     )
 
 
@@ -263,9 +265,17 @@ EXPERIMENTS: dict[str, Experiment] = {
             "paper": head_to_head.HeadToHeadConfig(),
         },
     ),
-    "interventions": _interventions(0),
-    "interventions_2": _interventions(2),
-    "interventions_4": _interventions(4),
-    "interventions_6": _interventions(6),
-    "interventions_8": _interventions(8),
+    "interventions": _interventions("MNIST, two seeds of ten splits"),
+    "interventions_fashion": _interventions(
+        "Fashion-MNIST, half of the arms", data=("fashion-mnist",), arms=interventions.CORE
+    ),
+    "interventions_fashion_rest": _interventions(
+        "Fashion-MNIST, the other arms", data=("fashion-mnist",), arms=interventions.REST
+    ),
+    "interventions_more": _interventions(
+        "28 more seeds of both data sets",
+        data=("mnist", "fashion-mnist"),
+        first_seed=2,
+        seeds=28,
+    ),
 }

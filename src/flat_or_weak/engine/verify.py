@@ -32,7 +32,7 @@ NEGLIGIBLE = 1e-3
 # columns that name a row, beside the arguments of its unit
 KEYS = (
     *("data", "n", "split", "seed", "regime", "rule", "batch", "lr", "target", "ratio", "kind"),
-    *("panel", "law", "noise", "d", "cell", "activation"),
+    *("panel", "law", "noise", "d", "cell", "activation", "arm"),
 )
 
 

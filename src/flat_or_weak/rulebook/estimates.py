@@ -195,7 +195,7 @@ def pushed(arm: str) -> Statistic:
         found, table = {}, interventions()
         for label, data in DATA.items():
             part = table[table["data"] == data]
-            if part.empty:
+            if arm not in set(part["arm"]):
                 continue
             effect, shift, unfitted = interventions_reading.judged(part, arm)
             n = interventions_reading.size(part, arm, "sham")

@@ -98,6 +98,7 @@ def _outcome(row: Row, case: Case) -> str:
         return rules.replication(case.found, cast(Measured, case.theirs))
     limit = cast(float, row.limit)
     if row.polarity == "intervention":
+        assert case.shift is not None, "an intervention comes with the shift of its ruler"
         return interventions_plan.reading(case.shift, case.found, case.unfitted)
     if row.polarity == "bound":
         return rules.bound(case.found, limit, row.sign)
@@ -107,6 +108,8 @@ def _outcome(row: Row, case: Case) -> str:
 
 
 def _line(row: Row, label: str, case: Case) -> str:
+    if case.unfitted > interventions_plan.MOST_UNFITTED:
+        return f"{label}: not read, {case.unfitted:.0%} of an arm's networks did not fit"
     estimate = case.found.interval()
     text = "{:{f}} [{:{f}}, {:{f}}]".format(estimate.value, estimate.low, estimate.high, f=row.form)
     parts = [f"{label}: {text}"]

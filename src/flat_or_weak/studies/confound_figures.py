@@ -63,10 +63,10 @@ def forest(
         layout="constrained",
     )
     for panel, (data, table) in zip(axes[0], tables.items(), strict=True):
-        for height, row in enumerate(reversed(rows)):
+        for height, row in enumerate(reversed(list(rows))):
             if row not in table.index:
                 continue
-            rho, low, high = table.loc[row, ["rho", "low", "high"]]
+            rho, low, high = table.loc[row, ["rho", "low", "high"]].to_numpy(dtype=float)
             shown = [] if dots is None else dots[data, row]
             panel.plot(shown, np.full(len(shown), height), "o", ms=3, alpha=0.3, color=GREY)
             colour = GREY if low <= 0 <= high else BLUE
@@ -74,7 +74,7 @@ def forest(
             panel.plot(rho, height, "o", ms=7, color=colour, mec="white", mew=1)
         panel.axvline(0, color="black", lw=0.6)
         panel.set_title(DATA.get(data, data))
-    axes[0, 0].set_yticks(range(len(rows)), [*reversed(rows.values())])
+    axes[0, 0].set_yticks(range(len(rows)), list(rows.values())[::-1])
     figure.supxlabel(xlabel, fontsize="medium")
     figure.suptitle(title)
     return figure

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from flat_or_weak.figures import BLUE, GREY
+from flat_or_weak.figures import BLUE, GREY, ORANGE
 from flat_or_weak.rulebook.estimates import DATA
 from flat_or_weak.studies import interventions_plan as plan
 from flat_or_weak.studies import interventions_reading as reading
@@ -24,26 +24,30 @@ def recorded_data(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def forest(table: pd.DataFrame, title: str) -> Figure:
-    """Accuracy of every arm minus its control with its 95 % interval over splits, a panel for each
-    data set; hollow where too many networks of a comparison did not fit.
+    """Accuracy of every arm minus that of its control (dots) and of the base arm (diamonds) with
+    95 % intervals over splits, a panel for each data set; what is not read is left out.
     """
-    arms = [arm.name for arm in reading.ARMS if arm.name != "base"]
-    size = {"figsize": (9.5, 5), "sharey": True, "layout": "constrained"}
-    figure, axes = plt.subplots(1, 2, **size)
+    arms = [name for name in reading.arms_of(table) if name != "base"]
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 5.5), sharey=True, layout="constrained")
     for panel, (label, data) in zip(axes, recorded_data(table), strict=False):
         part = table[table["data"] == data]
         panel.axvspan(-plan.MARGIN, plan.MARGIN, color=GREY, alpha=0.25, lw=0)
         for height, arm in enumerate(reversed(arms)):
-            control = reading.control_of(reading.BY_NAME[arm])
-            lost = max(reading.unfitted(part, name) for name in (arm, control))
-            if lost == 1:
+            if arm not in set(part["arm"]):
                 continue
-            e = reading.effect(part, arm).interval()
-            panel.plot([e.low, e.high], [height, height], color=BLUE, lw=1.5)
-            fill = "white" if lost > plan.MOST_UNFITTED else BLUE
-            panel.plot(e.value, height, "o", color=BLUE, mfc=fill, ms=5)
+            control = reading.control_of(reading.BY_NAME[arm])
+            for against, place, mark, colour in (
+                (control, 0.13, "o", BLUE),
+                ("base", -0.13, "D", ORANGE),
+            ):
+                lost = max(reading.unfitted(part, name) for name in (arm, against))
+                if lost > plan.MOST_UNFITTED or (against == "base" and mark == "o"):
+                    continue
+                e = reading.effect(part, arm, against).interval()
+                panel.plot([e.low, e.high], [height + place] * 2, color=colour, lw=1.5)
+                panel.plot(e.value, height + place, mark, color=colour, ms=4)
         panel.axvline(0, color="black", lw=0.6)
-        panel.set(title=label, xlabel="accuracy minus that of the control, points")
+        panel.set(title=label, xlabel="difference of test accuracy, points")
     axes[0].set_yticks(range(len(arms)), [arm_words(arm) for arm in reversed(arms)])
     figure.suptitle(title)
     return figure
@@ -53,8 +57,7 @@ def moved_together(table: pd.DataFrame, title: str) -> Figure:
     """Arms by rulers: how far each arm moved each ruler from the base arm, in standard deviations
     of the base arm within splits, and accuracy in the same unit.
     """
-    size = {"figsize": (11, 5.4), "sharey": True, "layout": "constrained"}
-    figure, axes = plt.subplots(1, 2, **size)
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5.4), layout="constrained")
     for panel, (label, data) in zip(axes, recorded_data(table), strict=False):
         found = reading.shifts(table[table["data"] == data])
         values = found.to_numpy(float)
@@ -63,9 +66,9 @@ def moved_together(table: pd.DataFrame, title: str) -> Figure:
             text = "" if np.isnan(value) else f"{value:+.1f}"
             dark = "white" if abs(value) > 2.5 else "black"
             panel.text(j, i, text, ha="center", va="center", size=7, color=dark)
+        panel.set_yticks(range(len(found)), [arm_words(name) for name in found.index])
         names = [arm_words(name) for name in found.columns]
         panel.set_xticks(range(len(names)), names, rotation=45, ha="right")
         panel.set_title(label)
-    axes[0].set_yticks(range(len(found)), [arm_words(name) for name in found.index])
     figure.suptitle(title)
     return figure

@@ -8,7 +8,7 @@ no meaning. Derivations in our chapter c6_interventions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -159,13 +159,16 @@ def orbit_trace(parameters: list[Tensor], batch: Batch, state: State) -> Tensor:
     return terms.total([t1.clone(), t2.clone()]).log()
 
 
+def _squared(blocks: Iterable[Tensor]) -> Tensor:
+    """Squared norm of each network's blocks taken together, (M,)."""
+    return torch.stack([block.flatten(1).square().sum(1) for block in blocks]).sum(0)
+
+
 def noise_divergence(parameters: list[Tensor], batch: Batch, state: State) -> Tensor:
     """ln(|theta - theta_0|^2) + ln of the loss at theta plus Gaussian noise: a smooth stand-in for
     the divergence |theta - theta_0|^2 / (2 sigma^2) at the noise sigma that the labels bear.
     """
-    moved = sum(
-        (a - b).flatten(1).square().sum(1) for a, b in zip(parameters, state.start, strict=True)
-    )
+    moved = _squared(a - b for a, b in zip(parameters, state.start, strict=True))
     noisy = [a + e for a, e in zip(parameters, state.noise, strict=True)]
     loss = cross_entropy(forward(noisy, batch.x)[4], batch.y)
     return (moved + 1e-12).log() + (loss + 1e-12).log()
@@ -173,20 +176,14 @@ def noise_divergence(parameters: list[Tensor], batch: Batch, state: State) -> Te
 
 def weight_norm(parameters: list[Tensor], batch: Batch, state: State) -> Tensor:
     """ln of the squared norm of all parameters."""
-    return sum(a.flatten(1).square().sum(1) for a in parameters).log()
+    return _squared(parameters).log()
 
 
 def sham(parameters: list[Tensor], batch: Batch, state: State) -> Tensor:
     """|theta - c|^2 / 2 with c another random start: a random quadratic form, no ruler's
     direction.
     """
-    return (
-        sum(
-            (a - c).square().flatten(1).sum(1)
-            for a, c in zip(parameters, state.centre, strict=True)
-        )
-        / 2
-    )
+    return _squared(a - c for a, c in zip(parameters, state.centre, strict=True)) / 2
 
 
 Penalty = Callable[[list[Tensor], Batch, State], Tensor]

@@ -17,7 +17,12 @@ from flat_or_weak.studies.interventions import ARMS
 from flat_or_weak.studies.interventions_training import Arm
 from flatness.statistics.comparisons import Estimate, Measured, measured_mean
 
-RECORDS = tuple(f"interventions{part}" for part in ("", "_2", "_4", "_6", "_8"))
+RECORDS = (
+    "interventions",
+    "interventions_fashion",
+    "interventions_fashion_rest",
+    "interventions_more",
+)
 LOGGED = ("trace", "orbit_trace", "noise_divergence")
 RULERS = tuple(plan.BETTER)
 BY_NAME = {arm.name: arm for arm in ARMS}
@@ -33,6 +38,12 @@ def recorded() -> pd.DataFrame:
         if record.config["plan"] != plan.fingerprint():
             raise RecordError(f"{record.name}: recorded under another plan than the one here")
     return pd.concat([record.table for record in records], ignore_index=True)
+
+
+def arms_of(table: pd.DataFrame) -> list[str]:
+    """The arms of a table, in the order of the study."""
+    there = set(table["arm"])
+    return [arm.name for arm in ARMS if arm.name in there]
 
 
 def control_of(arm: Arm) -> str:
@@ -77,7 +88,7 @@ def shift(table: pd.DataFrame, arm: str, ruler: str, control: str = "base") -> E
 
 def shifts(table: pd.DataFrame) -> pd.DataFrame:
     """The estimate of `shift` for every ruler, and for "test_accuracy", and every arm but base."""
-    arms = [arm.name for arm in ARMS if arm.name != "base"]
+    arms = [name for name in arms_of(table) if name != "base"]
     columns = [*RULERS, "test_accuracy"]
     rows = [[_shift_or_nan(table, arm, ruler) for ruler in columns] for arm in arms]
     return pd.DataFrame(rows, index=arms, columns=columns)
@@ -140,9 +151,13 @@ def readings(table: pd.DataFrame) -> pd.DataFrame:
     for arm in ARMS:
         if not arm.penalty or arm.penalty == "sham":
             continue
-        found = {data: read(part, arm.name) for data, part in table.groupby("data")}
+        found = {
+            data: read(part, arm.name) if arm.name in set(part["arm"]) else "not recorded"
+            for data, part in table.groupby("data")
+        }
         primary = pushed(arm) == plan.BETTER[arm.penalty]
-        both = plan.combined(*found.values()) if len(found) == 2 else "undecided"
+        whole = len(found) == 2 and "not recorded" not in found.values()
+        both = plan.combined(*found.values()) if whole else "one data set only"
         rows.append(
             {"arm": arm.name, "ruler": arm.penalty, "primary": primary, **found, "both": both}
         )

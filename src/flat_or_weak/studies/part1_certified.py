@@ -8,13 +8,15 @@ neurons, labels have no noise, inputs are Gaussian, students are ReLU networks.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import pandas as pd
 import torch
 
-from flat_or_weak.studies.part1 import attempt, generator, measures
+from flat_or_weak.studies.part1 import attempt, measures
 from flatness.datasets.targets import DataSet, draw, sample_inputs
 from flatness.interpolators.certified import CertifiedFlattest, certified_flattest
 from flatness.interpolators.constructions import poisoned, random_features, teacher
@@ -44,6 +46,14 @@ class CertifiedConfig:
     wrong_fraction: float = 0.25
 
 
+def generator(*key: object) -> torch.Generator:
+    """A generator that depends on the key only, by SHA-256: the same cell gives the same numbers in
+    any order of cells.
+    """
+    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1
+    return torch.Generator().manual_seed(seed)
+
+
 def cells(config: CertifiedConfig) -> list[tuple[str, float]]:
     """The arguments of every cell, cheap ones first."""
     return [(target, ratio) for ratio in config.ratios for target in config.targets]
@@ -62,7 +72,7 @@ def certified_cell(config: CertifiedConfig, target: str, ratio: float) -> list[d
     rows = []
     for kind, make in _kinds(config, target, ratio, best).items():
         for i, net in enumerate(attempt(make, data)):
-            row = {
+            row: dict[str, Any] = {
                 "target": target,
                 "ratio": ratio,
                 "n": n,
@@ -92,8 +102,8 @@ def _kinds(
         return known[one.seeds[0]].net
 
     def search(one: DataSet) -> TwoLayer:
-        options = dict(width=config.width, schedules=(schedule,), finish=False)
-        return flattest(one.x, one.y, RELU, rng("search", one), **options).net
+        start = rng("search", one)
+        return flattest(one.x, one.y, RELU, start, config.width, (schedule,), finish=False).net
 
     def spoiled(one: DataSet) -> TwoLayer:
         wrong = round(config.wrong_fraction * one.x.shape[1])
@@ -126,7 +136,8 @@ def smallest_bad(table: pd.DataFrame, badness: float) -> pd.DataFrame:
     least ``badness`` of the variance of the target.
     """
     bad = table[table["relative"] >= badness]
-    return bad.groupby(["target", "ratio", "seed"], as_index=False)["over_minimum"].min()
+    found = bad.groupby(["target", "ratio", "seed"], as_index=False)["over_minimum"].min()
+    return cast(pd.DataFrame, found)
 
 
 def summarise(config: CertifiedConfig, table: pd.DataFrame) -> dict:

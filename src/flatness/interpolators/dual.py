@@ -208,9 +208,8 @@ class CellDuals:
         """
         G = self.signs[k][:, None] * self.x
         root, null = self.root[k], None
-        if not self.full[
-            k
-        ]:  # c + G^T lambda must lie in the range of M: a large weight on the rest
+        # c + G^T lambda must lie in the range of M: a large weight on the rest
+        if not self.full[k]:
             w, V = np.linalg.eigh(self.M[k])
             null = V[:, w <= RANK * w[-1]]
             root = root + 0.0
@@ -222,6 +221,8 @@ class CellDuals:
         u = root.T @ (root @ (c + multipliers @ G))
         if null is not None:
             multipliers = _within(multipliers, G @ null)
+            held = G[multipliers > 0]  # these constraints are tight; the weight leaves 1e-8 of them
+            u = u - np.linalg.pinv(held) @ (held @ u)
         push = multipliers @ G
         return float(np.linalg.norm(self.root[k] @ (c + push))), u, push
 
@@ -247,7 +248,7 @@ def _within(multipliers: np.ndarray, null: np.ndarray) -> np.ndarray:
             bounds=[(0, None)] * k + [(0, one) for one in multipliers],
             method="highs-ds",
         )
-        if answer.status == 0:
+        if answer.status == 0 and answer.x is not None:
             near = np.maximum(multipliers + answer.x[:k] - answer.x[k:], 0)
             m = _projected(np.where(near > 1e-9 * near.max(initial=0), near, 0.0), null)
     return np.zeros_like(multipliers) if m is None else m

@@ -137,7 +137,7 @@ def trace_flow(diagonal: MLPEnsemble) -> TraceFlow:
         raise NotFinite("diagonal: expected finite entries >= 0, got no network that has them")
     diagonal = diagonal.map(lambda entries: entries.where(_like(good, entries), torch.nan))
     weights = diagonal.weights
-    biases = diagonal.biases or [torch.zeros_like(weight[..., 0]) for weight in weights]
+    biases = diagonal.biases or [0 * weight[..., 0] for weight in weights]
     entering = [weights[0].sum(2) + biases[0], *biases[1:-1]]
     return TraceFlow(entering, weights[1:-1], weights[-1].sum(1), biases[-1].sum(1))
 
@@ -156,12 +156,13 @@ def on_cycles(flow: TraceFlow) -> tuple[list[Tensor], TraceFlow, Tensor]:
     for between in reversed(flow.between):
         backward.append(((between > 0) & backward[-1][:, :, None]).any(1))
     live = [f & b for f, b in zip(forward, reversed(backward), strict=True)]
-    entering = [e.where(k, 0.0) for e, k in zip(flow.entering, live, strict=True)]
+    lost = flow.constant.isnan()[:, None]
+    entering = [e.where(k | lost, 0.0) for e, k in zip(flow.entering, live, strict=True)]
     between = [
-        b.where(after[:, :, None] & before[:, None, :], 0.0)
+        b.where((after[:, :, None] & before[:, None, :]) | lost[:, :, None], 0.0)
         for b, before, after in zip(flow.between, live[:-1], live[1:], strict=True)
     ]
-    kept = TraceFlow(entering, between, flow.leaving.where(live[-1], 0.0), flow.constant)
+    kept = TraceFlow(entering, between, flow.leaving.where(live[-1] | lost, 0.0), flow.constant)
     dropped = [
         a != b
         for a, b in zip(
