@@ -49,7 +49,7 @@ def sentences() -> list[str]:
         f"{_both(over_splits(rank))}; given it, {_both(over_splits(pair, rank))} is left of the "
         "pair proxy.",
         f"One flatness goes with accuracy too, the noise divergence of PAC-Bayes: "
-        f"{_both(over_splits(noise))}. Its size less that of the pair proxy's is "
+        f"{_both(over_splits(noise))}. In size that exceeds the pair proxy's correlation by "
         f"{better[0].text()} on MNIST and {better[1].text()} on Fashion-MNIST.",
         f"Interpolating two-layer networks with half the loss of a constant cost more flatness "
         f"than the flattest found, by a ratio that grows like (n/d)^s, s from {slopes[0].text()} "

@@ -12,7 +12,7 @@ A6, A7 = "a6_nongeneralising", "a7_flattest"
 
 PREMISE = named(
     {
-        "Flat regions generalise: training that seeks them (sharpness-aware) is more accurate": (
+        "Training that seeks flat regions (sharpness-aware) is more accurate": (
             present("both", C6, SHARPNESS_AWARE, "interventions", limit=POINTS_MARGIN)
         ),
         "At one training loss, a smaller trace goes with better accuracy": (
@@ -23,7 +23,6 @@ PREMISE = named(
         ),
     },
     {
-        "Flat regions": "Training that seeks flat regions is more accurate",
         "At one training loss, a smaller trace": "At one training loss, flatter is better (trace)",
     },
 )
