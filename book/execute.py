@@ -23,11 +23,13 @@ import hashlib
 import json
 import os
 import platform
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -51,6 +53,7 @@ print(json.dumps({"peak": peak * (1 if sys.platform == "darwin" else 1024),
                   "records": sorted(read)}))"""
 # kernels side by side: threads that wait for each other cost more than they bring
 RECORDING = threading.Lock()
+RUNNING: list[NotebookClient] = []  # what is executed now
 
 
 def chapters() -> list[str]:
@@ -209,12 +212,17 @@ def execute(chapter: str) -> float:
     notebook = source_notebook(chapter)
     notebook.cells.append(nbformat.v4.new_code_cell(AFTERWARDS))
     start = time.perf_counter()
-    NotebookClient(
+    client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT_S,
         record_timing=False,
         resources={"metadata": {"path": str(BOOK)}},
-    ).execute()
+    )
+    RUNNING.append(client)
+    try:
+        client.execute()
+    finally:
+        RUNNING.remove(client)
     seconds = time.perf_counter() - start
     after = json.loads(notebook.cells.pop().outputs[0].text)
     for cell in notebook.cells:
@@ -253,6 +261,17 @@ def record_run(chapter: str, seconds: float, peak: int) -> None:
             encoding="utf-8",
         )
         os.replace(temporary, STATUS)
+
+
+def end_at_once(number: int, frame: object) -> None:
+    """Ctrl-C and its like: end the kernels, whose cells may take minutes, and this process. The
+    chapters under way keep their old notebooks.
+    """
+    for client in list(RUNNING):
+        with suppress(Exception):  # not started yet, or ended
+            os.kill(client.km.provisioner.pid, signal.SIGKILL)
+    print(f"ended by {signal.Signals(number).name}", file=sys.stderr, flush=True)
+    os._exit(128 + number)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -298,4 +317,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
+            signal.signal(getattr(signal, name), end_at_once)
     sys.exit(main())

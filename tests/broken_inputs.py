@@ -105,6 +105,8 @@ def _stored(node: ast.AST) -> set[str]:
 def _free(node: ast.AST) -> set[str]:
     """Names that are read and not bound inside: arguments, comprehensions, locals of functions."""
     inside = set().union(*map(_free, ast.iter_child_nodes(node)), set())
+    if isinstance(node, ast.AugAssign):
+        return inside | ({node.target.id} if isinstance(node.target, ast.Name) else set())
     if isinstance(node, ast.Name):
         return {node.id} if isinstance(node.ctx, ast.Load) else set()
     if isinstance(node, ast.Lambda | ast.FunctionDef):
@@ -119,8 +121,8 @@ def _free(node: ast.AST) -> set[str]:
 
 
 def _root(node: ast.AST) -> str:
-    while isinstance(node, ast.Subscript | ast.Attribute):
-        node = node.value
+    while isinstance(node, ast.Subscript | ast.Attribute | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else ""
 
 

@@ -292,10 +292,6 @@ CASES = [
     ),
     Case(targets.draw, numbers(target="relu", n=7, d=4, seeds=[0, 1], law="sphere", noise=0.1)),
     Case(
-        population.kernel_with_slope,
-        numbers(rho=torch.linspace(-1, 1, 7, dtype=torch.float64), activation=ABS),
-    ),
-    Case(
         population.activation_kernel,
         numbers(rho=torch.linspace(-1, 1, 7, dtype=torch.float64), activation=ABS),
     ),

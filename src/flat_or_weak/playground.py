@@ -192,9 +192,13 @@ def circle_data(n: int, seed: int, steps: int = 720) -> dict[str, Any]:
     `ratio` is at most one and is one at every neuron of the flattest; `flattest` and `teacher` are
     the directions of neurons in degrees (of the flattest those with more than a thousandth of the
     largest mass), `fstar` and `fteacher` their F*. Source: our chapter a7_flattest.
+
+    Raises ValueError for a sample whose minimum could not be certified.
     """
     plane = draw("relu", n, 2, (seed,))
     best = certified_flattest(plane.x[0], plane.y[0], RELU)
+    if not best.certified:
+        raise ValueError(f"n, seed: no certificate was found for {n} samples of seed {seed}")
     own = teacher(plane, RELU)
     mass = best.net.a[0].abs() * best.net.W[0].norm(dim=1)
     xi, x = best.dual.numpy() / best.supremum, plane.x[0].numpy()

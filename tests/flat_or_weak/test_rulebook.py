@@ -410,3 +410,11 @@ def test_tables_are_written_out():
 def test_the_readme_says_what_the_records_say():
     readme = " ".join((rows.BOOK.parent / "README.md").read_text().split())
     assert all(" ".join(sentence.split()) in readme for sentence in front.sentences())
+
+
+def test_an_arm_recorded_on_one_data_set_holds_under_conditions(put):
+    table = intervened({"trace down": 2.0})
+    put(table[(table["data"] == "mnist") | (table["arm"] != "trace down")])
+    row = next(row for row in DRIVEN if "'trace down'" in row.statistic.words)
+    assert judge(row).outcomes == {"MNIST": "drives", "Fashion-MNIST": "not recorded"}
+    assert judge(row).group == "conditions"

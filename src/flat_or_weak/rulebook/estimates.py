@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -196,6 +197,7 @@ def pushed(arm: str) -> Statistic:
         for label, data in DATA.items():
             part = table[table["data"] == data]
             if arm not in set(part["arm"]):
+                found[label] = Case(Measured(0.0, np.inf, 1), "not recorded")
                 continue
             effect, shift, unfitted = interventions_reading.judged(part, arm)
             n = interventions_reading.size(part, arm, "sham")

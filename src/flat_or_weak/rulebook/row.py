@@ -98,7 +98,8 @@ def _outcome(row: Row, case: Case) -> str:
         return rules.replication(case.found, cast(Measured, case.theirs))
     limit = cast(float, row.limit)
     if row.polarity == "intervention":
-        assert case.shift is not None, "an intervention comes with the shift of its ruler"
+        if case.shift is None:
+            return "not recorded"
         return interventions_plan.reading(case.shift, case.found, case.unfitted)
     if row.polarity == "bound":
         return rules.bound(case.found, limit, row.sign)
@@ -108,6 +109,8 @@ def _outcome(row: Row, case: Case) -> str:
 
 
 def _line(row: Row, label: str, case: Case) -> str:
+    if row.polarity == "intervention" and case.shift is None:
+        return f"{label}: not recorded"
     if case.unfitted > interventions_plan.MOST_UNFITTED:
         return f"{label}: not read, {case.unfitted:.0%} of an arm's networks did not fit"
     estimate = case.found.interval()

@@ -182,4 +182,10 @@ AMENDMENTS: tuple[tuple[str, str], ...] = (
         "rank, the pair proxy strongly up and down, the trace down, SAM). Before any recorded "
         "network was looked at; the other arms and seeds are left to be run.",
     ),
+    (
+        "2026-11-28 08:20",
+        "After the records: none of Fashion-MNIST's shams fitted, so by the rule of exclusions nothing "
+        "there is read. The chapter shows comparisons with the base arm beside, for both data sets, "
+        "and says that they are not the plan's.",
+    ),
 )

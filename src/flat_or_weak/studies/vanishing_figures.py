@@ -35,7 +35,7 @@ def trace_against_loss(table: pd.DataFrame, *, title: str) -> Figure:
                 )
         panel.set(xscale="log", yscale="log", title=f"n = {n:,}")
         panel.minorticks_off()
-        panel.set_xticks([0.01, 0.02, 0.04], ["0.01", "0.02", "0.04"])
+        panel.set_xticks([0.0025, 0.01, 0.04], ["0.0025", "0.01", "0.04"])
         panel.set_yticks([20, 30, 50], ["20", "30", "50"])
     for panel in axes[-1]:
         panel.set_xlabel("training loss at stopping")

@@ -78,7 +78,7 @@ def register(
         if parameters[0].dtype in HALF:
             raise KindError(
                 f"{name}: expected float32 or float64, got {parameters[0].dtype}, in which sums "
-                f"lose their digits; convert them with .to(dtype=torch.float64)"
+                "lose their digits; convert them, an MLPEnsemble with .to(dtype=torch.float64)"
             )
         met.same_place(name, parameters[0].dtype, parameters[0].device)
         if real:

@@ -42,19 +42,8 @@ def _arccos(rho: torch.Tensor, p: int) -> tuple[torch.Tensor, torch.Tensor]:
     return values[p], p * p * values[p - 1]
 
 
-@checked()
-def kernel_with_slope(
-    rho: torch.Tensor, activation: Activation
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """K_s(rho) = E s(z) s(z') and its derivative E s'(z) s'(z'), for a standard Gaussian pair of
-    correlation rho.
-
-    The derivative is finite at rho = ±1, where differentiating through arccos is not.  Degree <= 3.
-    """
-    return _kernel_with_slope(rho, activation)
-
-
 def _kernel_with_slope(rho, activation):
+    """`activation_kernel` and its derivative E s'(z) s'(z'), finite at rho = ±1 too."""
     if activation.degree > 3:
         raise ValueError(f"closed form only for degree <= 3, got {activation.degree}")
     p, same = activation.degree, activation.plus**2 + activation.minus**2
