@@ -11,6 +11,7 @@ from flatness.datasets.targets import draw
 from flatness.interpolators.cells import cell_count, cells
 from flatness.interpolators.certified import certified_flattest
 from flatness.interpolators.dual import CellDuals, dual_ratio, simple_supremum
+from flatness.interpolators.penalised import Schedule
 from flatness.interpolators.polish import InterpolationError
 from flatness.interpolators.search import best_of, flattest, initial_network
 from flatness.networks.activations import ABS, LEAKY_RELU, RELU, RELU2, Activation
@@ -206,3 +207,19 @@ def test_five_dimensions_n_40(act, target):
     u = np.random.default_rng(3).normal(size=(200_000, 5))
     ratio = dual_ratio(found.dual.numpy(), u, data.x[0].numpy(), act)
     assert ratio.max() <= found.supremum * (1 + 1e-9)
+
+
+def test_the_search_on_degenerate_labels():
+    """y = 0 is answered by 0; labels that nothing interpolates, or too few neurons, by an error."""
+    (x, y), short = instance(6, 3, 0), {"width": 10, "schedules": (Schedule(steps=50),)}
+    zero = flattest(x[None], 0 * y[None], RELU, rng(), **short)
+    assert zero.certified == (True,) and zero.flatness.item() == zero.lower.item() == 0
+    ray = torch.arange(1.0, 7.0, dtype=torch.float64)[:, None] * x[:1]
+    twice, labels = torch.cat([x, x[:1]]), torch.cat([y, y[:1] + 1])
+    for inputs, outputs in ((ray, y), (twice, labels)):
+        with pytest.raises(InterpolationError, match="no interpolator on data sets"):
+            flattest(inputs[None], outputs[None], RELU, rng(), **short)
+    with pytest.raises(InterpolationError, match="span 3 functions"):
+        flattest(x[None], y[None], Activation("linear", 1, 1.0, -1.0), rng(), **short)
+    with pytest.raises(InterpolationError, match="degrees of freedom"):
+        flattest(x[None], y[None], RELU, rng(), 1, (Schedule(steps=50),))
