@@ -200,7 +200,8 @@ def test_unbroken_the_statements_that_are_left_pass():
 
 def test_names_that_a_cell_reads_defines_and_changes():
     read, defined, changed = names(
-        "import a.b as c\nx = y + 1\nz.append(x)\nt[0] = [u for u in c]\nf = lambda v: v + w\nk += 1"
+        "import a.b as c\nx = y + 1\nz.append(x)\nt[0] = [u for u in c]\n"
+        "f = lambda v: v + w\nk += 1"
     )
     assert read == {"y", "z", "t", "w", "k"}
     assert defined == {"c", "x", "f", "k"} and changed == {"z", "t"}
