@@ -78,8 +78,9 @@ def test_nobody_reads_the_records_and_measures(nobody):
 def test_nobody_is_told_where_nothing_can_be_written(nobody):
     said = nobody("-m", "flat_or_weak", *QUICK, status=2)
     assert "folder: cannot write to" in said and "results" in said
-    said = nobody("-m", "flatness", "fetch", "mnist", "--from", "/nowhere", status=1)
-    assert "neither t10k-labels-idx1-ubyte nor" in said
+    fetch = ("-m", "flatness", "fetch", "mnist", "--from", "/nowhere")
+    assert "no home folder; set FLATNESS_DATA" in nobody(*fetch, status=1)
+    assert "neither t10k-labels-idx1-ubyte nor" in nobody(*fetch, status=1, FLATNESS_DATA="/tmp")
 
 
 @pytest.mark.slow

@@ -41,13 +41,20 @@ class FetchError(RuntimeError):
 
 
 def cache_folder(name: str) -> Path:
-    """Where the decoded files of the data set lie once fetched (the folder need not exist yet)."""
+    """Where the decoded files of the data set lie once fetched (the folder need not exist yet).
+    FileNotFoundError for a user without a home folder, who has to name one.
+    """
     archive(name)
     if root := os.environ.get("FLATNESS_DATA"):
         return Path(root).expanduser() / name
     from pooch import os_cache  # imported here: 0.1 s that only this look-up has to pay
 
-    return Path(os_cache("flatness")) / name
+    try:
+        return Path(os_cache("flatness")) / name
+    except RuntimeError:  # nothing to put in place of "~"
+        raise FileNotFoundError(
+            f"{name}: this user has no home folder; set FLATNESS_DATA to a folder for the data"
+        ) from None
 
 
 def find(folder: Path, filename: str) -> Path | None:
