@@ -39,7 +39,7 @@ RECORDS = [
     ("c3_confounds", "factorial", turned("test_accuracy"), "batch.high < 0"),
     ("c4_extensions", "full_extension_mnist", shuffled("log_count"), "same.bootstrap[0] > 0.85"),
     ("c5_verdict", "splits", turned("test_accuracy"), "differ == []"),
-    ("a6_nongeneralising", "part1_adversary", shuffled("ratio"), "low > 0 for"),
+    ("a6_nongeneralising", "part1_interpolators", turned("ratio"), "slope > 0.25"),
     ("a7_flattest", "part1_flattest", times("relative", 30.0), "samples.ratio >= 12"),
     ("a8_limits", "part1_flattest", times("loss", 0.01), "'loss / sigma^2'] > 0.5"),
 ]
