@@ -121,6 +121,23 @@ def test_the_teacher_is_often_not_flattest_in_the_plane(n):
     assert beaten == 4
 
 
+def _first(data):
+    return data.x[0], data.y[0]
+
+
+@pytest.mark.parametrize("act, target", [(RELU, "relu"), (ABS, "abs"), (LEAKY_RELU, "leaky_relu")])
+def test_labels_of_one_neuron_in_the_plane(act, target):
+    """Few samples are active, so that moved neurons span the labels badly: the fit of what the
+    programme leaves must not ask for neurons as large as the network.
+    """
+    assert certified_flattest(*_first(draw(target, 8, 2, (4,))), act).certified
+    for seed in range(20):
+        rng = torch.Generator().manual_seed(seed)
+        x = torch.randn(6, 2, generator=rng, dtype=torch.float64)
+        y = act(x @ torch.randn(2, generator=rng, dtype=torch.float64))
+        assert certified_flattest(x, y, act).certified, seed
+
+
 @pytest.mark.parametrize("act, target", [(RELU, "relu"), (ABS, "abs"), (LEAKY_RELU, "leaky_relu")])
 def test_three_dimensions_n_24(act, target):
     data = draw(target, 24, 3, (0,))

@@ -50,11 +50,12 @@ OURS = named(
         "A4 fails when the target is far from the class (three tanh links)": above(
             "ours", "a7_flattest", flattest_loss("approximation"), "ledger", form=".2g", found=True
         ),
-        "With biases, or with n < 2d, memorising every sample is a flattest solution": theorem(
+        "With biases on a sphere, or n <= d, memorising every sample is a flattest solution": theorem(
             "ours",
             "a8_limits",
             "true under conditions",
-            "the memoriser attains the lower bound on F*; that it does not learn is proved for the "
+            "the memoriser attains the lower bound on F* (for d < n < 2d too, where every sample "
+            "has a private neuron); that it does not learn is proved for the "
             "input laws that a8 names",
             "(abs(exists.memoriser - 1) < 1e-9).all() and (exists.teacher > 1).all()",
             "all(abs(r.item() - 1) < 1e-9 and e.item() < 1e-18 for r, e, *_ in with_bias.values())",

@@ -171,13 +171,12 @@ def fingerprint() -> str:
 AMENDMENTS: tuple[tuple[str, str], ...] = (
     (
         "2026-11-28 07:50",
-        "Groups of two seeds instead of four, since the machine is shared and a group of four takes "
-        "an hour: the first group has twenty pairs of networks an arm and data set. Before any "
-        "recorded network was looked at.",
+        "Groups of two seeds instead of four, for time: the first group has twenty pairs of networks "
+        "an arm and data set. Before any recorded network was looked at.",
     ),
     (
         "2026-11-28 08:05",
-        "The machine gives a fifth of a core. MNIST is recorded with two seeds in all arms, then "
+        "MNIST is recorded with two seeds in all arms, then "
         "Fashion-MNIST with two seeds in eight of the sixteen arms (base, sham, both pushes on the "
         "rank, the pair proxy strongly up and down, the trace down, SAM). Before any recorded "
         "network was looked at; the other arms and seeds are left to be run.",

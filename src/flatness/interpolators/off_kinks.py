@@ -15,9 +15,12 @@ from flatness.interpolators.column_generation import Master, Neurons, both_sides
 from flatness.interpolators.polish import InterpolationError
 from flatness.networks.activations import Activation
 from flatness.networks.two_layer import TwoLayer
+from flatness.symmetry.orbits import orbit_minimum
 
 MARGIN = 2e-10  # smallest |cosine| between a direction and a sample
 PRICE = 1e4  # of a unit of slack, in units of (2/n) |x_i|
+RCOND = 1e-6  # neurons that differ by less do not take up what is left of the labels
+DEARER = (1.0, 1e2, 1e4, 1e6)  # times PRICE, for labels that are hard to reach
 
 
 def off_kinks(neurons: Neurons, x: np.ndarray) -> Neurons:
@@ -29,11 +32,8 @@ def off_kinks(neurons: Neurons, x: np.ndarray) -> Neurons:
     kept = []
     for j in range(len(u)):
         rows = neurons.signs[j][:, None] * unit
-        for near in (
-            10 * MARGIN,
-            1e-6,
-            1e-4,
-        ):  # which samples to hold off, if the nearest do not do
+        # which samples to hold off, if the nearest do not do
+        for near in (10 * MARGIN, 1e-6, 1e-4):
             cosine = rows @ u[j]
             if (cosine >= MARGIN).all():
                 break
@@ -77,8 +77,10 @@ def network_off_kinks(
 ) -> TwoLayer:
     """The flattest interpolator over the directions moved off the kinks, balanced.
 
-    Random directions join where the moved ones no longer span the labels.  InterpolationError if
-    even these do not.
+    The programme leaves a little of the labels, which a fit of the second layer takes up; of the
+    prices of slack that lead to interpolators the one with the flattest counts, since slack that
+    must vanish to the last digit asks for neurons that are not needed.  Random directions join
+    where the moved ones no longer span the labels.  InterpolationError if even these do not.
     """
     pool = off_kinks(neurons, x)
     slack_price = PRICE * 2 / count * np.linalg.norm(x, axis=1) * activation.smallest_slope
@@ -86,33 +88,48 @@ def network_off_kinks(
         if more:
             fresh = off_kinks(both_sides(rng.normal(size=(more * len(y), x.shape[1])), x), x)
             fresh = fresh[_features(fresh, x, activation).any(1)]
-            pool, fresh_count = pool + fresh, len(fresh.side)
-        weights, slack = _programme(scaled_columns(pool, x, activation, count), y, slack_price)
-        used = np.flatnonzero(weights > 0)
-        if more:  # what the programme's tolerance leaves over goes to all fresh ones
-            used = np.union1d(used, np.arange(len(weights) - fresh_count, len(weights)))
-        phi = _features(pool[used], x, activation)
-        g = np.abs(scaled_columns(pool[used], x, activation, count)).max(1)
-        a = pool.side[used] * weights[used] * g / np.abs(phi).max(1) if len(used) else np.zeros(0)
-        for _ in range(3):
-            a = a + np.linalg.lstsq(phi.T, y - a @ phi, rcond=None)[0]
-        if np.sqrt(np.mean((a @ phi - y) ** 2)) <= 1e-11:
-            return _balanced(a, pool.directions[used], x, activation)
+            pool = pool + fresh
+        columns, found = scaled_columns(pool, x, activation, count), []
+        for factor in DEARER:
+            weights, slack = _programme(columns, y, factor * slack_price)
+            # what the programme's tolerance leaves over goes to the neurons in use, or to all
+            for used in (np.flatnonzero(weights > 0), np.arange(len(weights))):
+                a = _refitted(pool[used], weights[used], columns[used], x, y, activation)
+                off = a @ _features(pool[used], x, activation) - y
+                if np.sqrt(np.mean(off**2)) <= 1e-11:
+                    found.append(_balanced(a, pool.directions[used], x, activation))
+            if slack <= 1e-9:
+                break
+        if found:
+            return min(found, key=lambda net: orbit_minimum(net, torch.from_numpy(x)).item())
     raise InterpolationError(
-        f"y: the neurons found leave {np.abs(a @ phi - y).max():.1e} of the labels, slack "
-        f"{slack:.1e}"
+        f"y: the neurons found leave {np.abs(off).max():.1e} of the labels, slack {slack:.1e}"
     )
 
 
 def _programme(columns: np.ndarray, y: np.ndarray, price: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights and slack of the programme; labels that are hard to reach need dearer slack."""
-    for factor in (1.0, 1e2, 1e4, 1e6):
-        master = Master(y, factor * price)
-        master.add(columns)
-        _, weights, _, slack = master.solve()
-        if slack <= 1e-9:
-            break
+    """Weights of the columns, and the sum of slack at this price."""
+    master = Master(y, price)
+    master.add(columns)
+    _, weights, _, slack = master.solve()
     return weights, slack
+
+
+def _refitted(
+    neurons: Neurons,
+    weights: np.ndarray,
+    columns: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    activation: Activation,
+) -> np.ndarray:
+    """The second layer of the programme's weights, with what it leaves of the labels fitted."""
+    phi, g = _features(neurons, x, activation), np.abs(columns).max(1)
+    # a column is phi / g with the sign of a_j, so that a = side * weight / g(u)
+    a = neurons.side * weights * g / np.abs(phi).max(1) if len(weights) else np.zeros(0)
+    for _ in range(3):
+        a = a + np.linalg.lstsq(phi.T, y - a @ phi, rcond=RCOND)[0]
+    return a
 
 
 def _features(neurons: Neurons, x: np.ndarray, activation: Activation) -> np.ndarray:
