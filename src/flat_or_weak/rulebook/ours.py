@@ -50,7 +50,7 @@ OURS = named(
         "A4 fails when the target is far from the class (three tanh links)": above(
             "ours", "a7_flattest", flattest_loss("approximation"), "ledger", form=".2g", found=True
         ),
-        "With biases on a sphere, or n <= d, memorising every sample is a flattest solution": theorem(
+        "With biases on a sphere, or n <= d, memorising each sample is a flattest choice": theorem(
             "ours",
             "a8_limits",
             "true under conditions",
