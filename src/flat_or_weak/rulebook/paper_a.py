@@ -37,7 +37,7 @@ PAPER_A = named(
             "sharper by any factor; flatter only down to the orbit minimum F*, a closed form that "
             "no rescaling lowers",
             "traces.max() / traces.min() > 1e4 and max(changes) == 0.0",
-            "traces.min() >= on_slider[0] * (1 - 1e-12)",
+            "traces.min() >= start * (1 - 1e-12)",
         ),
         "For two-layer homogeneous networks and multi-index models, flatness and generalisation "
         "are connected all the same": theorem(
@@ -46,7 +46,7 @@ PAPER_A = named(
             "true under conditions",
             "through a norm: F* is the variation norm up to constants once n > C d (ReLU: from "
             "n = 2d on); as a ratio for noiseless labels of a network and degree 1",
-            "band[r][0] * 0.999 <= v.min() and v.max() <= band[r][1]",
+            "all(low * 0.999 <= v.min() and v.max() <= top for v in values.values())",
         ),
         "Interpolators that do not generalise cannot be made nearly as flat as the flattest: the "
         "ratio of their F* grows with n/d": (
