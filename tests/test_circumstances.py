@@ -140,6 +140,20 @@ def test_staleness_is_of_content_and_not_of_time(small_book):
     assert execute.fingerprint(execute.source_notebook("page")) != before
 
 
+def test_a_page_whose_outputs_were_cleared_is_stale(small_book, monkeypatch, capsys):
+    path = small_book("print('old')").with_suffix(".ipynb")
+    monkeypatch.setattr(execute, "STATUS", path.parent / "_status.json")
+    execute.execute("page")
+    assert execute.main(["--check"]) == 0
+    cleared = nbformat.read(path, 4)
+    for cell in cleared.cells:
+        if cell.cell_type == "code":
+            cell.update(outputs=[], execution_count=None)
+    nbformat.write(cleared, path)
+    assert execute.main(["--check"]) == 1
+    assert "stale: page" in capsys.readouterr().out
+
+
 # ---- another kernel: one that is not there, and one of the user's in place of ours
 
 
