@@ -191,13 +191,16 @@ def _versions() -> str:
 
 
 def is_stale(chapter: str) -> bool:
-    """Whether the executed notebook is missing or does not belong to the present source, code,
-    data and results.
+    """Whether the executed notebook is missing, was cleared, or does not belong to the present
+    source, code, data and results.
     """
     path = BOOK / f"{chapter}.ipynb"
     if not path.is_file():
         return True
-    stored = nbformat.read(path, as_version=4).metadata
+    notebook = nbformat.read(path, as_version=4)
+    if any(cell.get("execution_count", 1) is None for cell in notebook.cells):
+        return True
+    stored = notebook.metadata
     present = fingerprint(source_notebook(chapter), stored.get("records", []))
     return stored.get("fingerprint") != present
 

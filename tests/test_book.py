@@ -163,10 +163,33 @@ def test_page_belongs_to_the_present_code_and_results(page):
     )
 
 
+def run_in_order(cells):
+    """Whether every code cell was run, once and in order, in a fresh kernel."""
+    counts = [cell.execution_count for cell in cells if cell.cell_type == "code"]
+    return counts == list(range(1, len(counts) + 1))
+
+
+def test_cleared_outputs_are_seen():
+    """As an editor clears them. Where the numbers of the cells stay, the regression test sees it:
+    output that the page does not have.
+    """
+    executed = notebook("a2_setting")
+    assert run_in_order(executed.cells)
+    for cell in executed.cells:
+        if cell.cell_type == "code":
+            cell.update(outputs=[], execution_count=None)
+    assert not run_in_order(executed.cells)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_is_run_by_the_python_of_the_environment(page):
+    """The regression test runs there whatever kernel a page names."""
+    assert execute.source_notebook(page).metadata.kernelspec.name == "python3"
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_cell_was_run_in_order_from_a_fresh_kernel(page):
-    counts = [cell.execution_count for cell in code_cells(page)]
-    assert counts == list(range(1, len(counts) + 1))
+    assert run_in_order(notebook(page).cells)
     assert not [
         o
         for cell in code_cells(page)

@@ -140,6 +140,52 @@ def test_staleness_is_of_content_and_not_of_time(small_book):
     assert execute.fingerprint(execute.source_notebook("page")) != before
 
 
+def test_a_page_whose_outputs_were_cleared_is_stale(small_book, monkeypatch, capsys):
+    path = small_book("print('old')").with_suffix(".ipynb")
+    monkeypatch.setattr(execute, "STATUS", path.parent / "_status.json")
+    execute.execute("page")
+    assert execute.main(["--check"]) == 0
+    cleared = nbformat.read(path, 4)
+    for cell in cleared.cells:
+        if cell.cell_type == "code":
+            cell.update(outputs=[], execution_count=None)
+    nbformat.write(cleared, path)
+    assert execute.main(["--check"]) == 1
+    assert "stale: page" in capsys.readouterr().out
+
+
+# ---- another kernel: one that is not there, and one of the user's in place of ours
+
+
+def test_a_page_of_another_kernel_is_not_executed(tmp_path, small_book, capsys):
+    path = small_book("print('old')")
+    path.write_text(path.read_text().replace("name: python3}", "name: another}"))
+    assert execute.main(["page"]) == 1
+    assert "FAILED    page: No such kernel named another" in capsys.readouterr().err
+    assert not list(path.parent.glob("*.ipynb*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="only an environment comes before a home")
+def test_a_kernel_of_the_users_with_the_same_name_is_not_taken(tmp_path, small_book, monkeypatch):
+    theirs = tmp_path / ".local" / "share" / "jupyter" / "kernels" / "python3"
+    theirs.mkdir(parents=True)
+    kernel = {"argv": ["/bin/false"], "display_name": "Python 3", "language": "python"}
+    (theirs / "kernel.json").write_text(json.dumps(kernel))
+    for name in ("JUPYTER_DATA_DIR", "JUPYTER_PATH", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    small_book("import sys\nprint(sys.prefix)")
+    process = executing(tmp_path)
+    assert process.communicate(timeout=240) and process.returncode == 0
+    (cell,) = [
+        cell
+        for cell in nbformat.read(tmp_path / "book" / "page.ipynb", 4).cells
+        if cell.cell_type == "code"
+    ]
+    assert cell.outputs[0].text.strip() == sys.prefix
+
+
 # ---- a build that is killed while a chapter is executed
 
 
