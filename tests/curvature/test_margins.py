@@ -82,7 +82,7 @@ def test_an_unread_unit_changes_no_path_and_the_weight_norm():
         (lambda net, x, y: normalised_margin(net, x, y, quantile=2), "quantile"),
         (
             lambda net, x, y: normalised_margin(net.map(torch.zeros_like), x, y),
-            "path norm of a network is zero",
+            "the path norm of every network is zero",
         ),
     ],
 )

@@ -205,7 +205,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "the hundred MNIST networks at n = 100, over the twenty splits of c3 (c3)",
         splits,
         {
-            "quick": splits.SplitsConfig(
+            "quick": splits.EmbeddedConfig(
                 data=("mnist",), sizes=(100,), splits=1, networks=10, matched_loss=None
             ),
             "paper": splits.SplitsConfig(data=("mnist",), sizes=(100,), matched_loss=None),
