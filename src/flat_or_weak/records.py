@@ -98,11 +98,22 @@ def write_atomically(path: Path, text: str) -> None:
 
 def own_folder() -> Path:
     """Where new records go: ``$FLATNESS_RESULTS`` if set, else ``results/`` of a checkout, else the
-    platform's folder for a user's data.
+    platform's folder for a user's data. Raises ValueError for a user without a home folder, who has
+    to name one.
     """
     if named := os.environ.get("FLATNESS_RESULTS"):
         return Path(named).expanduser()
-    return RESULTS if CHECKOUT else platformdirs.user_data_path("flatness") / "results"
+    if CHECKOUT:
+        return RESULTS
+    try:
+        path = platformdirs.user_data_path("flatness") / "results"
+    except RuntimeError:  # nothing to put in place of "~"; earlier versions leave it there
+        path = Path("~")
+    if not path.is_absolute():
+        raise ValueError(
+            "folder: this user has no home folder; set FLATNESS_RESULTS to a folder for records"
+        )
+    return path
 
 
 def find(name: str, folder: Path | None = None) -> Path | None:
@@ -115,7 +126,12 @@ def find(name: str, folder: Path | None = None) -> Path | None:
 
 
 def _places(folder: Path | None) -> list[Path]:
-    return [Path(folder)] if folder is not None else [own_folder(), RESULTS]
+    if folder is not None:
+        return [Path(folder)]
+    try:
+        return [own_folder(), RESULTS]
+    except ValueError:  # nobody's own records can be there
+        return [RESULTS]
 
 
 def save_record(

@@ -1,6 +1,8 @@
 import json
 import os
+import pwd
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flat_or_weak import records
+from flat_or_weak.engine.runner import run_and_record
 from flat_or_weak.records import RESULTS, RecordError, load_record, provenance, save_record
 
 
@@ -99,3 +102,41 @@ def test_every_recorded_result_reads_and_has_provenance():
         record = load_record(path.stem)
         assert record.name == path.stem and len(record.table)
         assert {"date", "device", "packages", "seconds"} <= record.provenance.keys(), path
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """An installed wheel and a user without an entry, a home, or variables."""
+
+    def no_entry(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr(records, "CHECKOUT", None)
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    for name in ("HOME", "XDG_DATA_HOME", "FLATNESS_RESULTS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_without_a_home_new_records_need_a_folder_and_the_old_ones_are_read(homeless, tmp_path):
+    with pytest.raises(ValueError, match="no home folder; set FLATNESS_RESULTS"):
+        records.own_folder()
+    with pytest.raises(ValueError, match="no home folder; set FLATNESS_RESULTS"):
+        run_and_record("splits", "quick", device="cpu")
+    assert records.find("splits") == RESULTS / "splits.json"
+    assert len(load_record("splits").table)
+    with pytest.raises(RecordError, match="no such record"):
+        load_record("unheard_of")
+
+
+def test_no_folder_is_called_by_the_sign_for_a_home(homeless, monkeypatch):
+    """As platformdirs had it before it raised an error."""
+    monkeypatch.setattr(records.platformdirs, "user_data_path", lambda name: Path("~") / name)
+    with pytest.raises(ValueError, match="no home folder"):
+        records.own_folder()
+
+
+def test_a_home_that_is_only_a_variable_away_is_taken(homeless, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert records.own_folder() == tmp_path / "flatness" / "results"
+    monkeypatch.setenv("FLATNESS_RESULTS", str(tmp_path / "named"))
+    assert records.own_folder() == tmp_path / "named"
