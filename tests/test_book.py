@@ -25,9 +25,6 @@ COMPARED = {
     "image/svg+xml",
 }
 
-sys.path.insert(0, str(BOOK / "_ext"))
-from book_folding import label  # noqa: E402
-
 spec = importlib.util.spec_from_file_location("execute", BOOK / "execute.py")
 execute = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(execute)
@@ -200,16 +197,12 @@ def test_every_cell_was_run_in_order_from_a_fresh_kernel(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_what_is_not_compared_is_asserted(page):
-    """A figure is not compared, so its cell or the one before it must assert something about a
-    variable.
-    """
-    before = ""
+    """A figure is not compared, so its cell must assert something about a variable."""
     for cell in code_cells(page):
         if cell.outputs and not is_compared(cell):
-            assert asserted_names(cell.source) or asserted_names(before), (
+            assert asserted_names(cell.source), (
                 f"{cell.id}: only a figure, and no assertion about a variable"
             )
-        before = cell.source
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -275,10 +268,12 @@ def test_nothing_switches_the_regression_test_off(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_code_cells_are_short(page):
-    """25 lines; 50 where the page folds what imports, draws or typesets."""
-    length = {cell.id: len(cell.source.splitlines()) for cell in code_cells(page)}
-    aside = {c.id for c in code_cells(page) if not (label(c.source) or "comp").startswith("comp")}
-    assert not {name: n for name, n in length.items() if n > (50 if name in aside else 25)}
+    long = {
+        cell.id: len(cell.source.splitlines())
+        for cell in code_cells(page)
+        if len(cell.source.splitlines()) > 25
+    }
+    assert not long
 
 
 @pytest.fixture
