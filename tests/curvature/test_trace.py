@@ -286,7 +286,7 @@ except OSError:  # macOS, in bytes
 """
 
 
-@short_and_long("images", 15_000, 60_000)
+@short_and_long("images", 6_000, 60_000)
 def test_sixty_thousand_images_within_two_gigabytes(images):
     out = subprocess.run(
         [sys.executable, "-c", BIG, str(images)],
