@@ -43,11 +43,11 @@ def test_gradient_of_the_pull_against_finite_differences(name, act):
     )
 
 
-@short_and_long("size", ([0], 4, 500), ([0, 1], 4, 500))
+@short_and_long("size", ([0], 4, 400), ([0, 1], 4, 500))
 def test_finds_bad_interpolators_flatter_ones_with_less_data(size):
     seeds, rounds, steps = size
     ratios = []
-    for n in (16, 64):
+    for n in (16, 40):
         data = draw("three_relu", n, 8, seeds)
         best = orbit_minimum(teacher(data, RELU), data.x)
         found = adversary(
