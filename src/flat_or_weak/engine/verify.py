@@ -72,7 +72,8 @@ def verify(
     finished = experiment.finish(config, again)
     later = [] if len(picked) == len(every) else sorted({*map(str, finished)} - {*map(str, again)})
     again = finished.drop(columns=later)
-    size = [len(unit.get("seeds", (0,))) for unit in every]  # rows are proportional to it
+    count = getattr(experiment.module, "rows", lambda config, **unit: len(unit.get("seeds", (0,))))
+    size = [count(config, **unit) for unit in every]  # rows are proportional to it
     rows = len(again) * sum(size) / sum(size[i] for i in picked)
     if (fault := _other_columns(finished, record.table)) or len(record.table) != rows:
         fault = fault or f"{len(record.table)} rows, expected {rows:g}"
