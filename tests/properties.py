@@ -1,7 +1,8 @@
 """How long the tests of a property take: a quick look by default, the whole of it in `make verify`.
 
 With LONG_PROPERTIES=1 in the environment a property is tried on all its examples, otherwise on a
-tenth of them, eight at least. A simulation has a short size, which always runs, and a long one that is `slow`.
+tenth of them, eight at least. A simulation has a short size, which always runs, and a long one that
+is `slow`.
 """
 
 import os

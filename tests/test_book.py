@@ -276,6 +276,18 @@ def test_code_cells_are_short(page):
     assert not long
 
 
+# The chapters of Part I have wider lines.
+NARROW = [page for page in PAGES if not re.match(r"a\d", page)]
+
+
+@pytest.mark.parametrize("page", NARROW)
+def test_code_cells_are_narrow(page):
+    """No line scrolls sideways beside the contents of a page."""
+    cells = execute.source_notebook(page).cells
+    lines = [line for c in cells if c.cell_type == "code" for line in c.source.splitlines()]
+    assert not [line for line in lines if len(line) > 90]
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package `flatness` with one room and one module, in place of ours."""

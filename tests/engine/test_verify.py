@@ -8,8 +8,8 @@ import pytest
 from coin_experiment import CoinConfig
 
 from flat_or_weak import records
-from flat_or_weak.engine import registry, runner, verify
-from flat_or_weak.engine.verify import compare
+from flat_or_weak.engine import comparison, registry, runner, verify
+from flat_or_weak.engine.comparison import compare
 
 EXPECTED = [name for name in registry.EXPERIMENTS if name not in verify.PLANNED]
 TABLE = pd.DataFrame(
@@ -279,7 +279,7 @@ def test_every_summary_is_that_of_its_table(name):
     experiment = registry.EXPERIMENTS[name]
     record = records.load_record(name, experiment.scales["paper"])
     summary = records.plain(experiment.summarise(experiment.scales["paper"], record.table))
-    assert verify.different(summary, record.summary, "summary") == ""
+    assert comparison.different(summary, record.summary, "summary") == ""
 
 
 def test_the_arguments_of_a_unit_name_its_rows():

@@ -89,6 +89,7 @@ BETTER = {  # ruler -> the direction that its claim calls better
     "noise_divergence": -1,
     "weight_norm": -1,
 }
+ONE = ("drives", "moves it the other way", "does not drive", "undecided", "not moved", "not fitted")
 SENTENCES = {
     "drives": "moving the ruler moves accuracy beyond the margin, as claimed, on both data sets",
     "drives on one data set": "it does so on one data set; on the other this is not shown",
