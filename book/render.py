@@ -65,11 +65,11 @@ def render() -> int:
     """
     note().unlink(missing_ok=True)
     before = inputs()
-    python = [sys.executable, "-m"]
     check = subprocess.Popen(
         [sys.executable, str(ROOT / "book" / "execute.py"), "--check"], stdout=subprocess.DEVNULL
     )
-    build = [*python, "jupyter_book", "build", str(ROOT), "-W", "-n", "--keep-going", "--quiet"]
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")  # it has no `python -m`
+    build = [str(jupyter_book), "build", str(ROOT), "-W", "-n", "--keep-going", "--quiet"]
     status = subprocess.run(build, check=False).returncode
     if check.wait() == 0 and status == 0 and inputs() == before:
         note().write_text(f"{before}\n{outputs()}\n", encoding="utf-8")
