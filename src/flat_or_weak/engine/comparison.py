@@ -12,6 +12,7 @@ import pandas as pd
 
 EXACT = 1e-6  # relative: float64 on any processor
 ROUNDING = 1e-12  # absolute: a residual of this size is zero
+POOLED = 30  # degrees of freedom of a spread that settings with few rows borrow
 DERIVED = {"seconds"}  # columns that are no results
 # columns that name a row, beside the arguments of its unit
 KEYS = (
@@ -73,52 +74,34 @@ def compare(
     common = [c for c in map(str, again) if c in recorded and c not in DERIVED]
     keys = [c for c in common if c in keys]
     if not keys:
-        return Comparison(
-            name,
-            len(again),
-            "rows",
-            np.inf,
-            False,
-            f"no column names the rows; expected one of {', '.join(KEYS)}, or a unit's arguments",
-        )
+        expected = f"expected one of {', '.join(KEYS)}, or a unit's arguments"
+        return _no_rows(name, again, f"no column names the rows; {expected}")
     merged = again[common].merge(
         recorded[common], on=keys, suffixes=("", " recorded"), how="left", indicator=True
     )
-    if recorded.duplicated(keys).any() or (merged["_merge"] != "both").any():
-        missing = int((merged["_merge"] != "both").sum())
-        return Comparison(
-            name,
-            len(again),
-            "rows",
-            np.inf,
-            False,
-            f"{missing} of {len(again)} rows are not in the record, or some are there twice",
-        )
-    worst, share, text = (
-        "",
-        0.0,
-        "",
-    )  # the column that takes the largest share of what it may differ
+    missing = int((merged["_merge"] != "both").sum())
+    if recorded.duplicated(keys).any() or missing:
+        about = f"{missing} of {len(again)} rows are not in the record, or some are there twice"
+        return _no_rows(name, again, about)
+    setting = [key for key in keys if key != "seed"]
+    # the column that takes the largest share of what it may differ
+    worst, share, text = "", 0.0, ""
     for column in (c for c in common if c not in keys):
-        deviation, limit, unit = (
-            _distance(merged[column], merged[f"{column} recorded"]),
-            EXACT,
-            "relative",
-        )
+        deviation = _distance(merged[column], merged[f"{column} recorded"])
+        limit, unit = EXACT, "relative"
         if column in chaotic and 0 < deviation < np.inf:
-            deviation = _standard_errors(
-                column, again, recorded, [key for key in keys if key != "seed"], negligible
-            )
+            deviation = _standard_errors(column, again, recorded, setting, negligible)
             limit, unit = 4.0, "standard errors of the mean"
         if deviation / limit > share or not worst:
-            worst, share, text = (
-                column,
-                deviation / limit,
-                f"largest deviation {deviation:.1g} {unit}, in {column}",
-            )
-    return Comparison(
-        name, len(again), worst, share, bool(share <= 1), f"{len(again)} rows, {text}"
-    )
+            worst, share = column, deviation / limit
+            text = f"largest deviation {deviation:.1g} {unit}, in {column}"
+    about = f"{len(again)} rows, {text}"
+    return Comparison(name, len(again), worst, share, bool(share <= 1), about)
+
+
+def _no_rows(name: str, again: pd.DataFrame, about: str) -> Comparison:
+    """Rows that cannot be matched differ."""
+    return Comparison(name, len(again), "rows", np.inf, False, about)
 
 
 def _distance(new: pd.Series, old: pd.Series) -> float:
@@ -147,24 +130,26 @@ def _standard_errors(
     """Largest difference, over the settings, between the means of a column, in standard errors of
     that difference.
 
-    Zero for a gap of at most ``negligible`` times the largest recorded value; any other is infinite
-    in a setting with fewer than three recorded rows, or without spread in them.
+    The standard deviation is that of the setting's recorded rows, or, where these are fewer than
+    three, the one pooled within all settings if that has at least POOLED degrees of freedom. Zero
+    for a gap of at most ``negligible`` times the largest recorded value; any other is infinite
+    where there is no spread to compare it with.
     """
 
-    def groups(table):
-        table = table[table[column].notna()]  # both tables miss the same values
+    def groups(table: pd.DataFrame) -> dict[Any, pd.Series]:
+        table = table[table[column].notna()].astype({column: float})  # both miss the same values
         return dict(list(table.groupby(setting)[column])) if setting else {(): table[column]}
 
-    found, known, none = (
-        0.0,
-        groups(recorded),
-        negligible * recorded[column].astype(float).abs().max(),
-    )
+    known, found = groups(recorded), 0.0
+    none = negligible * recorded[column].astype(float).abs().max()
+    freedom = sum(len(old) - 1 for old in known.values())
+    squares = sum(float(((old - old.mean()) ** 2).sum()) for old in known.values())
+    pooled = (squares / freedom) ** 0.5 if freedom >= POOLED else 0.0
     for key, new in groups(again).items():
-        old = known[key].astype(float)
-        error = old.std() * (1 / len(new) + 1 / len(old)) ** 0.5
-        gap = abs(new.astype(float).mean() - old.mean())
-        found = max(
-            found, 0.0 if gap <= none else gap / error if len(old) > 2 and error > 0 else np.inf
-        )
+        old = known[key]
+        spread = old.std() if len(old) > 2 else pooled
+        error = spread * (1 / len(new) + 1 / len(old)) ** 0.5
+        gap = abs(new.mean() - old.mean())
+        if gap > none:
+            found = max(found, gap / error if error > 0 else np.inf)
     return float(found)
