@@ -269,6 +269,18 @@ def test_nothing_switches_the_regression_test_off(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_proofs_keep_their_lists(page):
+    """The theme puts its word before the first paragraph of a proof: a list that begins there, or
+    inside a paragraph, is run together on the page.
+    """
+    proofs = re.findall(
+        r"^```\{prf:proof\}\n(.*?)^```$", (BOOK / f"{page}.md").read_text(), re.M | re.S
+    )
+    assert not [proof[:60] for proof in proofs if re.match(r"\d\. |- ", proof)]
+    assert not [proof[:60] for proof in proofs if re.search(r"(?<=[.:]) 1\. [A-Z$]", proof)]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_code_cells_are_short(page):
     long = {
         cell.id: len(cell.source.splitlines())
