@@ -41,7 +41,7 @@ RECORDS = [
     ("c4_extensions", "full_extension_mnist", shuffled("log_count"), "same.bootstrap[0] > 0.85"),
     ("c5_verdict", "splits", turned("test_accuracy"), "differ == []"),
     ("a6_nongeneralising", "part1_interpolators", turned("ratio"), "slope > 0.25"),
-    ("a7_flattest", "part1_flattest", times("relative", 30.0), "samples.ratio >= 12"),
+    ("a7_flattest", "part1_flattest", times("from_teacher", 2.0), "samples.ratio >= 8"),
     ("a8_limits", "part1_flattest", times("loss", 0.01), "low > 0.1 for _, low"),
 ]
 # chapter, (module, function, what it becomes), an assertion that must notice
