@@ -9,6 +9,7 @@ resumes), and a function from a cell to rows, one per data set (and interpolator
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ from flatness.interpolators.constructions import (
 from flatness.interpolators.penalised import Schedule
 from flatness.interpolators.polish import InterpolationError
 from flatness.interpolators.search import flattest
-from flatness.networks.activations import ACTIVATIONS
+from flatness.networks.activations import ACTIVATIONS, Activation
 from flatness.networks.two_layer import TwoLayer, half_mse
 from flatness.symmetry.orbits import merge, orbit_minimum, split_to_width
 
@@ -54,6 +55,9 @@ SEARCHED = (
     "adversary",
     "flatness_ratio",
     "adversary_relative",
+    "gap",
+    "from_teacher",
+    "from_teacher_relative",
 )
 
 
@@ -95,7 +99,7 @@ class FlattestConfig:
     """
 
     panels: tuple[tuple, ...] = (
-        ("samples", "relu", "three_relu", ("gaussian",), (0.0,), (10, 20), (2, 3, 4, 6, 8, 12, 16)),
+        ("samples", "relu", "three_relu", ("gaussian",), (0.0,), (10, 20), (2, 4, 8, 16)),
         ("noise", "relu", "relu", ("gaussian",), (0.05, 0.1, 0.2, 0.5), (20,), (8,)),
         ("noisy samples", "relu", "relu", ("gaussian",), (0.2,), (20,), (2, 4, 8, 16)),
         ("approximation", "relu", "tanh_sum", ("gaussian",), (0.0,), (20,), (2, 4, 8, 16)),
@@ -122,7 +126,7 @@ def generator(*key) -> torch.Generator:
     """A generator that depends on the key only: the same cell gives the same numbers in any order
     of cells.
     """
-    seed = int.from_bytes(repr(key).encode()[-6:], "big") ^ sum(repr(key).encode()) * 7919
+    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1
     return torch.Generator().manual_seed(seed)
 
 
@@ -185,6 +189,20 @@ def interpolators_cell(config: InterpolatorsConfig, target: str, ratio: float) -
             }
             rows.append(row | measures(net, data[i : i + 1], width))
     return rows
+
+
+def from_teacher(data: DataSet, activation: Activation) -> TwoLayer:
+    """The flattest interpolator of each data set among the teacher and the networks that column
+    generation reaches from it (p = 1).
+    """
+    return flattest(
+        data.x,
+        data.y,
+        activation,
+        generator("from the teacher", data.seeds, len(data.x[0])),
+        schedules=(),
+        candidates={"teacher": teacher(data, activation)},
+    ).net
 
 
 def measures(
@@ -302,8 +320,10 @@ def flattest_cell(
         return flattest(one.x, one.y, act, rng, schedules=schedules).net
 
     nets = attempt(search, data)
+    lower = flatness_lower_bound(data.x, data.y, act, max(100, n // 2))
     rng, rows = generator("population", panel, law, noise, d, ratio), []
     for i, net in enumerate(nets):
+        one = data[i : i + 1]
         row: dict[str, Any] = {
             "panel": panel,
             "activation": activation,
@@ -314,9 +334,28 @@ def flattest_cell(
             "ratio": ratio,
             "n": n,
             "seed": config.seeds[i],
+            "lower_bound": lower[i].item(),
         }
-        rows.append(row | measures(net, data[i : i + 1], max(100, n // 2), rng))
+        row |= measures(net, one, max(100, n // 2), rng)
+        row["gap"] = 1 - row["lower_bound"] / row["flatness"]
+        rows.append(row | beside_the_teacher(one, act, noise))
     return rows
+
+
+def beside_the_teacher(data: DataSet, activation: Activation, noise: float) -> dict:
+    """F* of the teacher, and F* and relative loss of the flattest reached from it; NaN where the
+    teacher does not interpolate or p > 1.
+    """
+    columns = ("teacher", "from_teacher", "from_teacher_relative")
+    if noise or activation.degree > 1:
+        return dict.fromkeys(columns, float("nan"))
+    known = attempt(lambda one: teacher(one, activation), data)[0]
+    if isinstance(known, str):
+        return dict.fromkeys(columns, float("nan"))
+    reached = from_teacher(data, activation)
+    found = measures(reached, data, known.width, generator("population", data.seeds))
+    values = orbit_minimum(known, data.x).item(), found["flatness"], found["relative"]
+    return dict(zip(columns, values, strict=True))
 
 
 def cells(config) -> list[tuple]:
