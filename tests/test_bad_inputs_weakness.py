@@ -9,7 +9,14 @@ from bad_inputs import Case, defects
 from test_bad_inputs_networks import deep, parts
 
 from flatness.curvature import pacbayes
-from flatness.feasibility import certificates, extension, labelled_points, policy_cone, refutations
+from flatness.feasibility import (
+    certificates,
+    extension,
+    labelled_points,
+    policy_cone,
+    refutations,
+    verification,
+)
 from flatness.feasibility import pairs as feasibility
 from flatness.networks import regions
 from flatness.networks.mlp import MLPEnsemble
@@ -51,7 +58,7 @@ def many():
 def refutation():
     probe, label = (int(v) for v in np.argwhere(verdicts().verdict == 0)[0])
     made = separable()
-    points, labels = certificates.certified_system(
+    points, labels = verification.certified_system(
         made["features"], made["labels"], made["probes"], probe, label
     )
     return {
@@ -144,13 +151,13 @@ CASES = [
         refuted,
     ),
     Case(
-        certificates.certified_system,
+        verification.certified_system,
         lambda: (
             {k: separable()[k] for k in ("features", "labels", "probes")} | {"probe": 1, "label": 2}
         ),
     ),
     Case(
-        certificates.verify,
+        verification.verify,
         lambda: (
             {"verdicts": verdicts()} | {k: separable()[k] for k in ("features", "labels", "probes")}
         ),

@@ -13,17 +13,16 @@
 * `policy_cone`: the cone of last layers that keep a labelling, and Newton's method inside it.
 * `refutations`: refutations: Farkas vectors by non-negative least squares, and HiGHS for what is
   left.
+* `verification`: every certificate of a network's verdicts, evaluated again from the raw
+  features.
 """
 
 from flatness.feasibility.certificates import (
-    Check,
     Farkas,
-    certified_system,
     exact_farkas,
     exact_witness,
     farkas_residual,
     margins,
-    verify,
 )
 from flatness.feasibility.exact import decide, proven
 from flatness.feasibility.extension import Count, Estimate, count_labellings, estimate_labellings
@@ -42,6 +41,7 @@ from flatness.feasibility.pairs import (
 )
 from flatness.feasibility.policy_cone import PolicyCone, homogenise, whiten
 from flatness.feasibility.refutations import constraint_rows, linear_program, many_class, two_class
+from flatness.feasibility.verification import Check, certified_system, verify
 
 __all__ = [
     "Check",
