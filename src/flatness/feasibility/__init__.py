@@ -13,6 +13,8 @@
 * `policy_cone`: the cone of last layers that keep a labelling, and Newton's method inside it.
 * `refutations`: refutations: Farkas vectors by non-negative least squares, and HiGHS for what is
   left.
+* `verdicts`: verdicts on (probe, class) pairs: each with its certificate, of one network or an
+  ensemble.
 * `verification`: every certificate of a network's verdicts, evaluated again from the raw
   features.
 """
@@ -33,14 +35,10 @@ from flatness.feasibility.labelled_points import (
     refuse_contradictions,
 )
 from flatness.feasibility.oracle import Oracle
-from flatness.feasibility.pairs import (
-    EnsembleVerdicts,
-    PairVerdicts,
-    pair_verdicts,
-    pair_verdicts_ensemble,
-)
+from flatness.feasibility.pairs import pair_verdicts, pair_verdicts_ensemble
 from flatness.feasibility.policy_cone import PolicyCone, homogenise, whiten
 from flatness.feasibility.refutations import constraint_rows, linear_program, many_class, two_class
+from flatness.feasibility.verdicts import EnsembleVerdicts, PairVerdicts
 from flatness.feasibility.verification import Check, certified_system, verify
 
 __all__ = [

@@ -69,8 +69,8 @@ def certified_system(
     probes=rules.shape("q? D"),
 )
 def verify(verdicts, features: np.ndarray, labels: np.ndarray, probes: np.ndarray) -> Check:
-    """Evaluate every certificate of a :class:`flatness.feasibility.pairs.PairVerdicts` again, from
-    the raw features.
+    """Evaluate every certificate of a :class:`flatness.feasibility.verdicts.PairVerdicts` again,
+    from the raw features.
 
     Nothing of the search is reused: a verdict of 1 must have a witness whose margins at all
     training points and at the probe exceed ``MARGIN`` (a rational one, every row in rational
