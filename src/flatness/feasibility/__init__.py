@@ -7,6 +7,8 @@
 * `frames`: exact changes of coordinates that bring features near the origin and to size one.
 * `labelled_points`: labelled feature points as input: what is accepted, and the errors that name
   what is not.
+* `labelling_tree`: the tree of labellings of probe points that are consistent with the training
+  policy.
 * `oracle`: the certified oracle that pairs and joint labellings share.
 * `pairs`: certified feasibility of (probe, class) pairs: the pair proxy of Paper B, section on
   the feature-classifier vocabulary.
