@@ -16,6 +16,7 @@ from flatness.feasibility import (
     policy_cone,
     refutations,
     verification,
+    whitening,
 )
 from flatness.feasibility import pairs as feasibility
 from flatness.networks import regions
@@ -136,7 +137,7 @@ CASES = [
         certificates.margins,
         lambda: {
             "layers": verdicts().witnesses,
-            "points": policy_cone.homogenise(separable()["features"]),
+            "points": whitening.homogenise(separable()["features"]),
             "labels": separable()["labels"],
         },
         allows="layers: one more in axis 1",
@@ -167,17 +168,17 @@ CASES = [
         certificates.exact_witness,
         lambda: {
             "layer": verdicts().witnesses[0],
-            "points": policy_cone.homogenise(separable()["features"]),
+            "points": whitening.homogenise(separable()["features"]),
             "labels": separable()["labels"],
         },
         allows="layer: one more in axis 0",
     ),
     Case(
-        policy_cone.homogenise,
+        whitening.homogenise,
         lambda: {"features": system()["features"]},
         allows="features: axis behind",
     ),
-    Case(policy_cone.whiten, lambda: {"stacked": system()["features"]}),
+    Case(whitening.whiten, lambda: {"stacked": system()["features"]}),
     Case(
         lambda **kw: policy_cone.PolicyCone(**kw).points,
         lambda: {"points": system()["features"], "labels": system()["labels"], "num_classes": 3},

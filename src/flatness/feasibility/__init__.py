@@ -19,6 +19,8 @@
   ensemble.
 * `verification`: every certificate of a network's verdicts, evaluated again from the raw
   features.
+* `whitening`: whitening: homogeneous features in coordinates in which they have the identity as
+  Gram matrix.
 """
 
 from flatness.feasibility.certificates import (
@@ -38,10 +40,11 @@ from flatness.feasibility.labelled_points import (
 )
 from flatness.feasibility.oracle import Oracle
 from flatness.feasibility.pairs import pair_verdicts, pair_verdicts_ensemble
-from flatness.feasibility.policy_cone import PolicyCone, homogenise, whiten
+from flatness.feasibility.policy_cone import PolicyCone
 from flatness.feasibility.refutations import constraint_rows, linear_program, many_class, two_class
 from flatness.feasibility.verdicts import EnsembleVerdicts, PairVerdicts
 from flatness.feasibility.verification import Check, certified_system, verify
+from flatness.feasibility.whitening import homogenise, whiten
 
 __all__ = [
     "Check",
