@@ -31,7 +31,8 @@ from flatness.feasibility.verdicts import EnsembleVerdicts
 from flatness.networks.features import effective_rank
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.regions import activation_patterns, distinct_patterns, free_parameters
-from flatness.symmetry.balancing import balance, trace_flow
+from flatness.symmetry.balancing import balance
+from flatness.symmetry.flow_graph import trace_flow
 from flatness.symmetry.invariance import CHANGES
 
 
