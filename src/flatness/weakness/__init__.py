@@ -8,6 +8,8 @@
   U with Lebesgue measure.
 * `selection`: choosing among the correct policies of a task: the weakest, the shortest, and how
   each fares under a prior.
+* `statements`: statements of a language: made from names and checked, spelled out, measured,
+  extended.
 * `tasks`: tasks over a finite language: inputs, outputs, correct policies, buffers, children and
   parents.
 * `version_spaces`: version spaces in the language of weakness: hypotheses as states, "x has label
@@ -34,19 +36,12 @@ from flatness.weakness.demands import (
     uniform_sizes,
 )
 from flatness.weakness.languages import (
-    ClashError,
     Language,
     Vocabulary,
-    clash,
-    extension,
     language,
-    length,
     maximal,
     random_vocabulary,
     relabel_states,
-    spell,
-    statement,
-    statement_set,
     subset_sum,
     superset_sum,
     vocabulary,
@@ -84,6 +79,15 @@ from flatness.weakness.selection import (
     uneven,
     uniform,
     weakest,
+)
+from flatness.weakness.statements import (
+    ClashError,
+    clash,
+    extension,
+    length,
+    spell,
+    statement,
+    statement_set,
 )
 from flatness.weakness.tasks import (
     Task,
