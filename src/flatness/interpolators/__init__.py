@@ -13,6 +13,8 @@
 * `penalised`: interpolation at a price: half-MSE + lambda * (a flatness penalty), with exact
   hand-written gradients.
 * `polish`: from nearly interpolating to interpolating: Gauss-Newton steps of minimum norm.
+* `pricing`: pricing in the column generation of the flattest interpolator: which neurons enter
+  next.
 * `resolved`: what one sample in the plane certifies about every bad interpolator of its labels.
 * `search`: the flattest interpolator we can find: many starts, annealed, polished, and the best
   one kept.
