@@ -8,6 +8,7 @@ from bad_inputs import Case, defects
 
 from flatness.weakness import (
     demands,
+    interval_unions,
     languages,
     point_demands,
     selection,
@@ -154,21 +155,21 @@ CASES = [
         "demands.survival_with_atoms",
     ),
     Case(
-        point_demands.buffer_set,
+        interval_unions.buffer_set,
         lambda: {"intervals": buffer()},
     ),
-    Case(point_demands.measure, lambda: {"buffer": buffer()}),
+    Case(interval_unions.measure, lambda: {"buffer": buffer()}),
     Case(
-        point_demands.contains,
+        interval_unions.contains,
         lambda: {"buffer": buffer(), "points": np.array([0.1, 0.3, 0.6, 0.7, 0.95])},
         allows="points: (inf|nan)",
     ),
     Case(
-        point_demands.intersection,
+        interval_unions.intersection,
         lambda: {"a": buffer(), "b": buffer() * 0.9},
         allows="[ab]: .* in axis 0",
     ),
-    Case(point_demands.comb_buffer, call(teeth=3, total=0.5)),
+    Case(interval_unions.comb_buffer, call(teeth=3, total=0.5)),
     Case(of(point_demands.uniform_points), call(k=3), "point_demands.uniform_points"),
     Case(of(point_demands.poisson_points), call(rate=3.0), "point_demands.poisson_points"),
     Case(

@@ -2,6 +2,7 @@
 
 * `demands`: models of what a parent task demands: random subsets S of a finite set U, in exact
   rational arithmetic.
+* `interval_unions`: finite unions of disjoint intervals of [0, 1]: the buffers of an atomless U.
 * `language`: finite weakness by enumeration: environments, vocabularies, languages, tasks,
   policies, buffers.
 * `point_demands`: demands as random finite sets of points of [0, 1], which stands for an atomless
@@ -35,6 +36,13 @@ from flatness.weakness.demands import (
     survival_with_atoms,
     uniform_sizes,
 )
+from flatness.weakness.interval_unions import (
+    buffer_set,
+    comb_buffer,
+    contains,
+    intersection,
+    measure,
+)
 from flatness.weakness.languages import (
     Language,
     Vocabulary,
@@ -50,15 +58,10 @@ from flatness.weakness.languages import (
 from flatness.weakness.point_demands import (
     DemandModel,
     Estimate,
-    buffer_set,
-    comb_buffer,
-    contains,
     estimate_survival,
     gamma_poisson_points,
-    intersection,
     interval,
     least_survival,
-    measure,
     mixed_points,
     mixture_of_counts,
     poisson_points,
