@@ -10,7 +10,7 @@ from bad_inputs import Case, defects
 from test_bad_inputs_networks import two, two_parts
 
 from flatness.curvature import norms
-from flatness.datasets import population, targets
+from flatness.datasets import input_laws, population, targets
 from flatness.interpolators import (
     adversarial,
     bounds,
@@ -238,7 +238,7 @@ CASES = [
         infinite="documented: infinite F* where nothing interpolates",
     ),
     Case(
-        targets.sample_inputs,
+        input_laws.sample_inputs,
         lambda: {"law": "mixture", "n": 7, "d": 4, "generator": rng(), "count": 2},
     ),
     Case(
