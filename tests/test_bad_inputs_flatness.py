@@ -6,7 +6,15 @@ import torch._dynamo  # noqa: F401  PyTorch imports it at the first use of torch
 from bad_inputs import Case, defects
 from test_bad_inputs_networks import deep, parts, two_parts
 
-from flatness.curvature import diagonal, margins, modules, piecewise_linear, sharpness, spectrum
+from flatness.curvature import (
+    diagonal,
+    margins,
+    modules,
+    output_hessian,
+    piecewise_linear,
+    sharpness,
+    spectrum,
+)
 from flatness.curvature import trace as curvature
 from flatness.measures import measure
 from flatness.networks.torch_models import to_torch
@@ -91,7 +99,7 @@ CASES = [
         allows="networks: nan",
     ),
     Case(
-        curvature.output_factor,
+        output_hessian.output_factor,
         lambda: {"outputs": deep()["x"], "loss": "cross_entropy"},
         allows="outputs: axis behind",
     ),

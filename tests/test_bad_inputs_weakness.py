@@ -8,7 +8,7 @@ import torch
 from bad_inputs import Case, defects
 from test_bad_inputs_networks import deep, parts
 
-from flatness.curvature import pacbayes
+from flatness.curvature import pacbayes, parameter_noise
 from flatness.feasibility import (
     certificates,
     extension,
@@ -83,7 +83,7 @@ def patterns(name="train", n=7):
 
 
 def noisy():
-    return pacbayes.NoisyTraining(deep()["networks"], deep()["x"], deep()["y"])
+    return parameter_noise.NoisyTraining(deep()["networks"], deep()["x"], deep()["y"])
 
 
 def start():
@@ -254,18 +254,18 @@ CASES = [
     ),
     Case(pacbayes.log_xi, lambda: {"n": 7}),
     Case(
-        pacbayes.gaussian_kl,
+        parameter_noise.gaussian_kl,
         parts("networks", start=start, sigma=sigma),
     ),
     Case(
-        lambda **kw: pacbayes.NoisyTraining(**kw).errors(sigma(), 2, rng()),
+        lambda **kw: parameter_noise.NoisyTraining(**kw).errors(sigma(), 2, rng()),
         parts("networks", "x", "y"),
-        "pacbayes.NoisyTraining",
+        "parameter_noise.NoisyTraining",
     ),
     Case(
         lambda **kw: noisy().errors(generator=rng(), **kw),
         lambda: {"sigma": sigma(), "samples": 3},
-        "pacbayes.NoisyTraining.errors",
+        "parameter_noise.NoisyTraining.errors",
     ),
     Case(
         pacbayes.gaussian_bound,
@@ -282,7 +282,7 @@ CASES = [
         ),
     ),
     Case(
-        pacbayes.noise_at_error,
+        parameter_noise.noise_at_error,
         lambda: {
             "noisy": noisy(),
             "level": 0.5,

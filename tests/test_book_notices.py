@@ -101,7 +101,7 @@ SLIPS = [
     ),
     (
         "a3_trace",
-        "curvature/trace",
+        "curvature/output_hessian",
         "q = others.scatter_(-1, c, -rest)",
         "q = others",
         "np.allclose(exact, dense",

@@ -22,7 +22,7 @@ from torch import Tensor
 from flatness._internal import rules
 from flatness._internal.checks import checked
 from flatness.curvature.diagonal import hessian_diagonal
-from flatness.curvature.trace import LOSSES
+from flatness.curvature.output_hessian import LOSSES
 from flatness.networks.mlp import MLPEnsemble
 from flatness.symmetry.flow_graph import (
     TraceFlow,
