@@ -101,7 +101,7 @@ SLIPS = [
     ),
     (
         "a3_trace",
-        "curvature/trace",
+        "curvature/output_hessian",
         "q = others.scatter_(-1, c, -rest)",
         "q = others",
         "np.allclose(exact, dense",
@@ -129,14 +129,14 @@ SLIPS = [
     ),
     (
         "b6_pair_proxy",
-        "feasibility/pairs",
+        "feasibility/verdicts",
         "self.verdict[probes, labels], self.proven[probes, labels] = FEASIBLE, True",
         "self.verdict[probes, labels], self.proven[probes, labels] = INFEASIBLE, True",
         "verdicts.extensions.tolist()",
     ),
     (
         "b6_pair_proxy",
-        "feasibility/pairs",
+        "feasibility/verdicts",
         "self.verdict[pair], self.proven[pair] = INFEASIBLE, proven",
         "self.verdict[pair], self.proven[pair] = FEASIBLE, proven",
         "verdicts.extensions.tolist()",

@@ -15,7 +15,7 @@ from typing import Any, cast
 import pandas as pd
 import torch
 
-from flat_or_weak.studies.part1 import attempt, generator, measures
+from flat_or_weak.studies.part1_cells import attempt, generator, measures
 from flatness.datasets.targets import DataSet, draw, sample_inputs
 from flatness.interpolators.certified import CertifiedFlattest, certified_flattest
 from flatness.interpolators.constructions import poisoned, random_features, teacher
