@@ -6,7 +6,7 @@ import pytest
 import torch
 from deep_cases import problem
 
-from flatness.curvature.pacbayes import NoisyTraining, gaussian_kl, noise_at_error
+from flatness.curvature.parameter_noise import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.feasibility.extension import count_labellings
 from flatness.feasibility.pairs import pair_verdicts_ensemble
 from flatness.measures import MEASURES, NEEDS, Subject, measure_all

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,6 +12,7 @@ from flat_or_weak import published
 from flat_or_weak.figures import BLUE, GREY, ORANGE
 from flat_or_weak.rulebook.estimates import BATCH_EFFECT, DATA, Statistic, adversary_slopes, gap
 from flat_or_weak.rulebook.over_splits import over_splits, rhos_of, stronger
+from flat_or_weak.rulebook.tables import link
 from flatness.statistics.comparisons import Estimate
 
 SHOWN = {  # measure -> its name in the figure
@@ -60,6 +63,34 @@ def sentences() -> list[str]:
         f"{late.text()} at 60,000; at equal learning rate the large batch changes accuracy by "
         f"{batch[0].text()} to {batch[-1].text()} points.",
     ]
+
+
+CHAPTERS = (  # where each sentence is argued
+    ("c3_confounds",),
+    ("c3_confounds",),
+    ("c3_confounds",),
+    ("a6_nongeneralising",),
+    ("b4_vanishing", "c3_confounds"),
+)
+
+
+def for_the_page(sentence: str, chapters: tuple[str, ...]) -> str:
+    """A sentence as the front page shows it: what it says before its numbers stands out, signs and
+    letters are typeset, and its chapters are linked.
+
+    >>> for_the_page("It goes with it, rho = -0.40 [-0.45, -0.35].", ("a1_question",))
+    '**It goes with it**, *ρ* = −0.40 [−0.45, −0.35] ([a1](a1_question.ipynb)).'
+    """
+    lead = re.match(r"[^\d]+?(?=[,:] [^,:]*\d)", sentence)
+    text = f"**{lead[0]}**{sentence[lead.end() :]}" if lead else sentence
+    text = re.sub(r"(?<=[ \[])-(?=\d)", "−", text)
+    text = (
+        text.replace("rho = ", "*ρ* = ")
+        .replace("(n/d)^s", "$(n/d)^s$")
+        .replace(", s from", ", $s$ from")
+    )
+    links = ", ".join(map(link, chapters))
+    return re.sub(r"\.$", f" ({links}).", text)
 
 
 def main_figure() -> Figure:

@@ -277,8 +277,12 @@ SHORT = {
     "... sharpness on MNIST": "Sharpness, by the raw trace, predicts on MNIST",
     "... sharpness on Fashion": "Sharpness, by the raw trace, predicts on Fashion-MNIST",
     "... nothing on MNIST": "Simplicity, by the weight norm, predicts nothing on MNIST",
-    "Weakness predicts better than sharpness by the trace": "It predicts better than the trace",
-    "Weakness predicts better than sharpness by the noise": "... better than the noise divergence",
+    "Weakness predicts better than sharpness by the trace": (
+        "The pair proxy predicts better than the trace"
+    ),
+    "Weakness predicts better than sharpness by the noise": (
+        "The pair proxy predicts better than the noise divergence"
+    ),
     "Weakness does not depend": "Weakness predicts equally on both data sets",
     "Flat minima": "The orbit-minimal trace of trained networks tells nothing",
     "... the trace, given the training": "The trace tells nothing given the training loss",

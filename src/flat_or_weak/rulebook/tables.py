@@ -126,18 +126,19 @@ def outcomes(row: Row) -> tuple[str, str]:
 
 
 def what_would_change(table: pd.DataFrame) -> str:
-    """Per row: statistic, margin, what it rests on, both outcomes, when it was decided, and what it
-    came to.
+    """Per row: statistic and what it rests on, margin, both outcomes, when it was decided, and what
+    it came to.
     """
     lines = []
     for r in _rows(table):
         holds, fails = outcomes(r.row)
         statistic = r.row.statistic.words if r.row.statistic else r.polarity
-        lines.append(
-            (r.source, r.claim, statistic, _rests_on(r.row), holds, fails, r.row.decided, r.verdict)
-        )
-    columns = ("", "claim", "statistic", "n", "holds if", "does not hold if", "decided", "now")
-    return _table(columns, lines)
+        turns = f"*holds*: {holds}<br>*does not hold*: {fails}"
+        rests = f"{statistic} ({_rests_on(r.row)})"
+        lines.append((r.source, r.claim, rests, turns, r.row.decided, r.verdict))
+    return _table(
+        ("", "claim", "statistic (what it rests on)", "what decides", "decided", "now"), lines
+    )
 
 
 def _rests_on(row: Row) -> str:
