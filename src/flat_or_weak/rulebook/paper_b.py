@@ -40,7 +40,8 @@ THEORY = {
         "B1",
         B3,
         "true under conditions",
-        "by any factor, for a network with a hidden unit that is live on the data",
+        "by any factor, for a network with a unit of the last hidden layer that is live on the "
+        "data (where that layer is dead, live units below it do not help)",
         "max(errors) < 1e-10 and min(rows['T_beta', 20]) > 50",
         "all(flips == 0 for flips, _, _ in changed.values())",
     ),
