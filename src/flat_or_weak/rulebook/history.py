@@ -80,4 +80,10 @@ AMENDMENTS = (
         "corrected for the two traces: Fashion-MNIST from the other sign (p = .03 and .01) to "
         "undecided (p = .07 and .06).",
     ),
+    (
+        "2026-11-28",
+        "Part I's records anew: cells seeded by a hash of the whole key (two cells of a record "
+        "could share their seeds before), searches with their end on kinks, n/d = 2, 4, 8, 16. A3 "
+        "from these; A4 by the flatter of two searches, one of them from the teacher.",
+    ),
 )
