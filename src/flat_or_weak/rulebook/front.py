@@ -46,8 +46,8 @@ def sentences() -> list[str]:
     return [
         f"The pair proxy of weakness goes with test accuracy on new data splits, rho = "
         f"{_both(over_splits(pair))}; the raw trace of the Hessian does not, "
-        f"{_both(over_splits('trace'))}, unless the number of epochs is held fixed, "
-        f"{_both(over_splits('trace', 'epochs'))}.",
+        f"{_both(over_splits('trace'))}, unless the number of epochs is held fixed (looked at "
+        f"afterwards), {_both(over_splits('trace', 'epochs'))}.",
         f"The effective rank of the frozen features, which counts no completions, does better, "
         f"{_both(over_splits(rank))}; given it, {_both(over_splits(pair, rank))} is left of the "
         "pair proxy.",

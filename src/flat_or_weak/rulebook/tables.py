@@ -108,7 +108,10 @@ def outcomes(row: Row) -> tuple[str, str]:
         texts = "; ".join(f"`{text}` ({link(chapter)})" for chapter, text in row.asserts)
         return f"stated by us; executed: {texts}", "one of these assertions breaks"
     return {
-        "presence": (f"differs from 0, {sign}", f"other sign, or 90 % interval within {margin}"),
+        "presence": (
+            f"differs from 0, {sign}",
+            ("other sign, or " if row.sign else "") + f"90 % interval within {margin}",
+        ),
         "comparison": ("difference > 0", f"difference < 0, or 90 % interval within {margin}"),
         "absence": (f"90 % interval within {margin}", f"differs from 0, not within {margin}"),
         "replication": ("no visible difference, same finding", "visible difference"),

@@ -70,10 +70,11 @@ def adversary_summary(table: pd.DataFrame) -> dict:
 def flatter_of_two(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of `part1_flattest` with an interpolator, and of the two networks of a row, the
     search's and that reached from the teacher (where there is one), the flatter: `least` (its F*),
-    `least_relative`, `least_gap` = 1 - lower_bound / least, and `second`, whether it is the latter.
+    `least_relative`, `least_gap` = 1 - lower_bound / least, and `second`, whether it is the latter
+    (by more than rounding, 1e-9).
     """
     table = table[table["half_mse"] <= 1e-18]
-    second = table["from_teacher"] < table["flatness"]
+    second = table["from_teacher"] < table["flatness"] * (1 - 1e-9)
     least = table["flatness"].where(~second, table["from_teacher"])
     return table.assign(
         second=second,

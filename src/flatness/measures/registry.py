@@ -97,9 +97,10 @@ class Measure:
     """``invariant``: names in `flatness.symmetry.invariance.CHANGES` that never move it, proved in
     c2_head_to_head. ``needs``: which of `NEEDS` it needs beyond the networks and the training set.
 
-    The noise divergence is invariant under permutation in law: the same draws then meet other
-    units. ``compute`` is None for what needs more than a `Subject` holds. ``source`` = (record,
-    column), with {data} in the name, is where chapter c2_head_to_head reads it instead.
+    The noise divergence is invariant under permutation in law, if the initial weights are permuted
+    alike: the same draws then meet other units. ``compute`` is None for what needs more than a
+    `Subject` holds. ``source`` = (record, column), with {data} in the name, is where chapter
+    c2_head_to_head reads it instead.
     """
 
     label: str
