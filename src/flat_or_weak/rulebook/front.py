@@ -56,8 +56,8 @@ def sentences() -> list[str]:
         f"{better[0].text()} on MNIST and {better[1].text()} on Fashion-MNIST.",
         f"Interpolating two-layer networks with at least half the loss of a constant cost more "
         f"flatness than the flattest found, by a ratio that grows like (n/d)^s, s from "
-        f"{slopes[0].text()} to {slopes[-1].text()} over {len(slopes)} targets at d = 20, by "
-        "search. That the ratio "
+        f"{slopes[0].text()} to {slopes[-1].text()} over {len(slopes)} targets at d = 20, n/d = 4 "
+        "to 16, by search. That the ratio "
         "grows is also proved, for noiseless labels of a network, degree 1, no biases.",
         f"On MNIST the advantage of large batches, {early.text()} points at n = 2,000, is "
         f"{late.text()} at 60,000; at equal learning rate the large batch changes accuracy by "
