@@ -42,7 +42,7 @@ def sentences() -> list[str]:
     slopes = sorted(_estimates(adversary_slopes()), key=lambda e: e.value)
     better = _estimates(stronger(noise, pair, signs=(-1, 1)))
     early, late = (_estimates(gap(n))[0] for n in (2000, 60000))
-    batch = _estimates(BATCH_EFFECT)
+    batch, sizes = _estimates(BATCH_EFFECT), list(BATCH_EFFECT.cases())
     return [
         f"The pair proxy of weakness goes with test accuracy on new data splits, rho = "
         f"{_both(over_splits(pair))}; the raw trace of the Hessian does not, "
@@ -61,7 +61,7 @@ def sentences() -> list[str]:
         "grows is also proved, for noiseless labels of a network, degree 1, no biases.",
         f"On MNIST the advantage of large batches, {early.text()} points at n = 2,000, is "
         f"{late.text()} at 60,000; at equal learning rate the large batch changes accuracy by "
-        f"{batch[0].text()} to {batch[-1].text()} points.",
+        f"{batch[0].text()} to {batch[-1].text()} points ({sizes[0]} to {sizes[-1]}).",
     ]
 
 
