@@ -59,8 +59,8 @@ def sentences() -> list[str]:
         f"{slopes[0].text()} to {slopes[-1].text()} over {len(slopes)} targets at d = 20, n/d = 4 "
         "to 16, by search. That the ratio "
         "grows is also proved, for noiseless labels of a network, degree 1, no biases.",
-        f"On MNIST the advantage of large batches, {early.text()} points at n = 2,000, is "
-        f"{late.text()} at 60,000; at equal learning rate the large batch changes accuracy by "
+        f"On MNIST the advantage of large batches shrinks, from {early.text()} points at n = 2,000 "
+        f"to {late.text()} at 60,000; at equal learning rate the large batch changes accuracy by "
         f"{batch[0].text()} to {batch[-1].text()} points ({sizes[0]} to {sizes[-1]}).",
     ]
 
