@@ -46,9 +46,10 @@ execute: $(READY)
 	@$(BIN)/python book/execute.py --jobs $(JOBS) $(if $(CHAPTER),$(CHOSEN))
 
 book: $(READY)
-	@start=$$(date +%s); $(MAKE) --no-print-directory execute && \
+	@start=$$(date +%s); { $(BIN)/python book/render.py --check && echo "== nothing has changed"; } || { \
+	$(MAKE) --no-print-directory execute && \
 	echo "== rendering, warnings are errors" && \
-	$(BIN)/jupyter-book build . -W -n --keep-going --quiet && \
+	$(BIN)/python book/render.py; } && \
 	echo "== the book is at $(CURDIR)/_build/html/index.html ($$(( $$(date +%s) - start )) s)"
 
 test: $(READY) $(if $(CHAPTER),,lint) $(filter book,$(MAKECMDGOALS))

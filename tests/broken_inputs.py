@@ -13,7 +13,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jupytext
@@ -22,34 +23,48 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Runs pieces of code in one namespace and prints the error at which they stopped. First, functions
-# of the package are wrapped wherever they are known.
-RUNNER = """
-import importlib, json, sys
-import matplotlib, torch
+# Loads what is slow to load and never broken, then runs each job (a line of JSON) in a fork of
+# itself: pieces of code in one namespace, answered by the error at which they stopped. First,
+# functions of the package are wrapped wherever they are known.
+SERVER = """
+import importlib, json, os, sys
+import matplotlib, matplotlib.pyplot, numpy, pandas, scipy.optimize, scipy.stats, torch
 matplotlib.use("Agg")
 torch.set_num_threads(1)
-import flatness
-assert flatness.__file__.startswith(sys.argv[1]), flatness.__file__
-work = json.load(sys.stdin)
-for name in work["imports"]:
-    importlib.import_module(name)
-for module, function, code in work["wrapped"]:
-    old = getattr(importlib.import_module(module), function)
-    new = eval(code)(old)
-    for known in [m for m in sys.modules.values() if getattr(m, "__name__", "").startswith("flat")]:
-        for key, value in list(vars(known).items()):
-            if value is old:
-                setattr(known, key, new)
-namespace = {"__name__": "__main__"}
-for code in work["pieces"]:
-    try:
-        exec(compile(code, "cell", "exec"), namespace)
-    except Exception as error:
-        print("\\n" + json.dumps([type(error).__name__, str(error)[:500], code[:200]]))
-        break
-else:
-    print("\\n" + json.dumps(["passed", "", ""]))
+
+def answer(job):
+    sys.path.insert(0, job["source"])
+    if job["results"]:
+        os.environ["FLATNESS_RESULTS"] = job["results"]
+    import flatness
+    assert flatness.__file__.startswith(job["source"]), flatness.__file__
+    for name in job["imports"]:
+        importlib.import_module(name)
+    for module, function, code in job["wrapped"]:
+        old = getattr(importlib.import_module(module), function)
+        new = eval(code)(old)
+        for known in [m for n, m in sys.modules.items() if n.startswith("flat")]:
+            for key, value in list(vars(known).items()):
+                if value is old:
+                    setattr(known, key, new)
+    namespace = {"__name__": "__main__"}
+    for code in job["pieces"]:
+        try:
+            exec(compile(code, "cell", "exec"), namespace)
+        except Exception as error:
+            return [type(error).__name__, str(error)[:500], code[:200]]
+    return ["passed", "", ""]
+
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+for line in sys.stdin:
+    assert not any(name.startswith("flat") for name in sys.modules)
+    child = os.fork()
+    if not child:
+        print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        print(json.dumps(["no answer", "", ""]), file=answers, flush=True)
 """
 
 
@@ -151,37 +166,45 @@ def _slice(before: list[ast.stmt], target: ast.stmt) -> list[str]:
     return kept
 
 
+@contextmanager
+def server() -> Iterator[subprocess.Popen[str]]:
+    """The process that runs the pieces."""
+    environment = {k: v for k, v in os.environ.items() if k != "FLATNESS_RESULTS"}
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT / "book",
+        env=environment | {"OMP_NUM_THREADS": "1"},
+    ) as process:
+        yield process
+
+
 def run(
+    process: subprocess.Popen[str],
     pieces: list[str],
     *,
     source: Path = ROOT / "src",
     wrapped: list[tuple[str, str, str]] = [],  # noqa: B006
     results: Path | None = None,
 ) -> list[str]:
-    """[name of the error, what it says, beginning of the piece], or ["passed", "", ""]."""
+    """What the server answers: [name of the error, what it says, beginning of the piece], or
+    ["passed", "", ""].
+    """
     code = "\n".join(pieces)
-    imports = sorted(
-        {n.module for n in ast.walk(ast.parse(code)) if isinstance(n, ast.ImportFrom)} - {None}
-    )
-    work = {
+    modules = {n.module for n in ast.walk(ast.parse(code)) if isinstance(n, ast.ImportFrom)}
+    job = {
         "pieces": pieces,
         "wrapped": wrapped,
-        "imports": [name for name in imports if name.startswith("flat")],
+        "imports": sorted(name for name in modules - {None} if name.startswith("flat")),
+        "source": str(source),
+        "results": results and str(results),
     }
-    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    if results is not None:
-        environment["FLATNESS_RESULTS"] = str(results)
-    done = subprocess.run(
-        [sys.executable, "-c", RUNNER, str(source)],
-        input=json.dumps(work),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        cwd=ROOT / "book",
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    assert process.stdin and process.stdout
+    process.stdin.write(json.dumps(job) + "\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline())
 
 
 def broken_record(name: str, change: Callable[[pd.DataFrame], pd.DataFrame], folder: Path) -> None:

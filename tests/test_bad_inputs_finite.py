@@ -138,10 +138,6 @@ CASES = [
     Case(demands.survival_independent, call(chances=[0.5, 0.25, 0.125], buffer=5)),
     Case(demands.survival_by_enumeration, lambda: {"law": demands.subset_law(law()), "buffer": 2}),
     Case(demands.survival_table, lambda: {"law": demands.subset_law(law())}),
-    Case(
-        demands.law_from_survival,
-        lambda: {"table": demands.survival_table(demands.subset_law(law()))},
-    ),
     Case(demands.is_exchangeable, lambda: {"law": demands.subset_law(law())}),
     Case(demands.count_survivors, call(u=4, buffer=5)),
     Case(

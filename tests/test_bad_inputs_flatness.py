@@ -127,7 +127,6 @@ CASES = [
         },
     ),
     Case(balancing.on_cycles, flow),
-    Case(balancing.flow_total, lambda: flow() | {"t": scales()}),
     Case(
         balancing.balance,
         lambda: flow() | {"rtol": 1e-9, "max_sweeps": 1000},

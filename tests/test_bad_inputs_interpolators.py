@@ -91,19 +91,6 @@ CASES = [
             tolerance=lambda: 1e-18,
         ),
     ),
-    Case(
-        penalised.penalised_gradient,
-        lambda: {
-            "a": network().a,
-            "W": network().W,
-            "x": two()["x"],
-            "y": two()["y"],
-            "activation": RELU,
-            "lam": 0.1,
-            "tau": 0.1,
-            "penalty": "orbit",
-        },
-    ),
     Case(penalised.minimise_penalised, two_parts("net", "x", "y", schedule=lambda: QUICK)),
     Case(
         lambda **kw: penalised.Schedule(**kw).at(3),
@@ -232,10 +219,6 @@ CASES = [
             schedule=lambda: QUICK,
         ),
         errors=FAILS,
-    ),
-    Case(
-        adversarial.pull_to_opposite,
-        lambda: {"a": network().a, "W": network().W, "target": target(), "activation": RELU},
     ),
     Case(
         adversarial.adversary,

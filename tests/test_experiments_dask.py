@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 from coin_experiment import CoinConfig
 from process_groups import alive
 
-from flat_or_weak.engine import registry, runner
+from flat_or_weak.engine import registry, runner, scheduling
 
 distributed = pytest.importorskip(
     "distributed", reason="needs the extra: pip install 'flatness[dask]'"
@@ -115,6 +116,14 @@ def test_a_cluster_killed_with_its_scheduler_ends_the_run_and_loses_no_finished_
     assert status not in (0, None) and not alive(process.pid), said
     assert 3 <= kept < 20 and not (tmp_path / "there" / "coin.json").exists()
     assert f"{kept} of 20 units are kept in {units}; continue with --resume" in said
+    assert "Traceback" not in said and "dask: " in said, said
     status, said = finished(run("there", "--resume", "--workers", "1"))
     assert status == 0, said
     assert results(tmp_path / "there" / "coin.json") == results(tmp_path / "here" / "coin.json")
+
+
+def test_an_address_without_a_scheduler_is_refused_by_name(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+    with pytest.raises(ValueError, match=f"dask: no scheduler answers at {address}"):
+        list(scheduling.completed({0: (abs, (-1,))}, dask=address))

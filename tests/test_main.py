@@ -34,13 +34,21 @@ def test_show_of_what_is_not_recorded_lists_what_is(capsys, tmp_path):
     assert "no such record" in capsys.readouterr().err
 
 
+LIST = """
+import sys
+from flat_or_weak import __main__ as command
+command.main = lambda: print("a line") or 0
+sys.exit(command.into_a_pipe())
+"""
+
+
 def test_a_reader_that_leaves_ends_it_quietly():
     program = (
         "import os, sys; os.close(0); r, w = os.pipe(); os.close(r); os.dup2(w, 1); "
         "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     )
     found = subprocess.run(
-        [sys.executable, "-c", program, "-m", "flat_or_weak", "list"],
+        [sys.executable, "-c", program, "-c", LIST],
         capture_output=True,
         text=True,
     )

@@ -13,6 +13,7 @@ import torch
 from deep_cases import problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 from torch import Tensor
 
 from flatness.curvature import diagonal, margins, sharpness, spectrum, trace
@@ -150,7 +151,7 @@ def blocks(result) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("routine", [*ROUTINES, *RANDOM])
-@settings(max_examples=12)
+@settings(max_examples=examples(40))
 @given(poison=st.sampled_from(sorted(POISONS)), member=st.integers(0, M - 1))
 def test_the_others_are_what_they_are_without_the_bad_network(routine, poison, member):
     networks, x, y = case()

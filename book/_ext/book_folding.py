@@ -28,8 +28,6 @@ def label(code: str) -> str | None:
     ('imports and settings', None, 'check')
     >>> label("assert y == 4\\ntypeset(frame, 'Four.')"), label("typeset(frame, 'Four.')")
     ('check and table', 'table')
-    >>> label("assert y == 4\\ntypeset(frame, 'Four.')"), label("typeset(frame, 'Four.')")
-    ('check and table', 'table')
     """
     if code.startswith("%"):
         return None

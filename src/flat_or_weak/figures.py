@@ -28,8 +28,6 @@ __all__ = [
     "intervals",
     "measures_against_accuracy",
     "offer_vectors",
-    "rank_correlation_matrices",
-    "small_multiples",
 ]
 STYLE = Path(__file__).with_name("book.mplstyle")
 BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, GREY = (
@@ -124,33 +122,6 @@ def intervals(rows: Sequence[tuple[str, float, tuple[float, float], float | None
     return axes
 
 
-def rank_correlation_matrices(
-    matrices: Mapping[str, np.ndarray], labels: Sequence[str]
-) -> np.ndarray:
-    """Matrices of rank correlations side by side, one per name, with the numbers written in the
-    cells.
-    """
-    _, axes = plt.subplots(
-        1, len(matrices), figsize=(4.4 * len(matrices), 4.2), sharey=True, layout="constrained"
-    )
-    for panel, (name, matrix) in zip(np.atleast_1d(axes), matrices.items(), strict=True):
-        panel.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
-        panel.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
-        panel.set_yticks(range(len(labels)), labels)
-        panel.set_title(name, fontsize=10)
-        for (row, column), value in np.ndenumerate(matrix):
-            panel.text(
-                column,
-                row,
-                f"{value:+.1f}",
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if abs(value) > 0.6 else "black",
-            )
-    return axes
-
-
 def forest(
     panels: Mapping[str, Mapping[str, Estimate | None]] | pd.DataFrame,
     xlabel: str,
@@ -194,50 +165,3 @@ def forest(
         axis.set_ylim(-0.6, len(labels) - 0.4)
         axis.tick_params(axis="y", length=0)
     return axes[0]
-
-
-Curve = tuple[Sequence[float], Sequence[float]] | tuple[Sequence[float], Sequence[Estimate]]
-
-
-def small_multiples(
-    panels: Mapping[str, Mapping[str, Curve]],
-    xlabel: str,
-    ylabel: str,
-    *,
-    xscale: str = "linear",
-    yscale: str = "linear",
-    columns: int = 4,
-    height: float = 2.3,
-) -> np.ndarray:
-    """Curves in panels with common axes: title -> name -> (x, y), where y may be estimates, drawn
-    with a band.
-
-    A name has one colour in all panels and is written at its curve in the last panel of each row.
-    """
-    if not panels:
-        raise ValueError("panels: expected at least one")
-    names = [*dict.fromkeys(name for curves in panels.values() for name in curves)]
-    cycle = plt.rcParams["axes.prop_cycle"].by_key()["color"]
-    across = min(columns, len(panels))
-    down = -(-len(panels) // across)
-    size = (1.2 + 2.1 * across, 0.5 + height * down)
-    _, axes = plt.subplots(
-        down, across, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
-    )
-    for axis, (title, curves) in zip(axes.flat, panels.items()):
-        for name, (x, y) in curves.items():
-            colour = cycle[names.index(name) % len(cycle)]
-            middle = [v.value if isinstance(v, Estimate) else float(v) for v in y]
-            axis.plot(x, middle, "-o", ms=3, color=colour, label=name)
-            if ends := [(v.low, v.high) for v in y if isinstance(v, Estimate)]:
-                axis.fill_between(x, *np.transpose(ends), color=colour, alpha=0.15, lw=0)
-        axis.set(xscale=xscale, yscale=yscale)
-        axis.set_title(title)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    for axis in axes[-1]:
-        axis.set_xlabel(xlabel)
-    for row in axes:
-        row[0].set_ylabel(ylabel)
-        direct_label([axis for axis in row if axis.get_visible()][-1])
-    return axes

@@ -92,11 +92,3 @@ MODEL_SELECTION = {  # sections 5.5-5.6, App. H: 300 networks 784-64-16-10, n = 
     "free_parameters": (0.067, 0.249),
     "unseen_only_regions": (0.117, 0.043),
 }
-
-COST_SECONDS = {  # wall time that the author reports
-    "pair proxy, 1000 linear programs of one network, beside an A100": 57,
-    "vanishing advantage, n = 500": 26918,
-    "vanishing advantage, n = 2000": 25839,
-    "vanishing advantage, n = 12000": 20041,
-    "vanishing advantage, n = 24000": 9555,
-}

@@ -53,6 +53,12 @@ def test_an_iteration_that_is_left_leaves_no_process():
     assert not active_children()
 
 
+def heed_signals():
+    """Whoever started the tests may ignore some, as `nohup` and `&` do, and children inherit it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 PROGRAM = """
 import sys, time
 from flatness._internal.processes import on_processes, signals_interrupt
@@ -70,7 +76,9 @@ with signals_interrupt():
 def test_every_ending_leaves_no_process(name, to_all):
     pipes, number = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}, getattr(signal, name)
     command = [sys.executable, "-c", PROGRAM]
-    with subprocess.Popen(command, **pipes, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, **pipes, text=True, start_new_session=True, preexec_fn=heed_signals
+    ) as process:
         try:
             assert process.stdout.readline() == process.stdout.readline() == "one\n"
             assert len(workers_of(process.pid)) == 2

@@ -6,7 +6,7 @@ from flat_or_weak import records
 from flat_or_weak.engine import runner
 from flat_or_weak.engine.registry import EXPERIMENTS
 
-SHORT = ("noise_draws", "right_answers")
+SHORT = ("right_answers",)
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,9 @@ def results(path):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    registry.EXPERIMENTS["coin"] = COIN
-    return results(run(tmp_path_factory.mktemp("whole")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.EXPERIMENTS, "coin", COIN)
+        return results(run(tmp_path_factory.mktemp("whole")))
 
 
 def test_the_record_is_the_table_of_the_units(tmp_path):

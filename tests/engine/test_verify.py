@@ -8,8 +8,8 @@ import pytest
 from coin_experiment import CoinConfig
 
 from flat_or_weak import records
-from flat_or_weak.engine import registry, runner, verify
-from flat_or_weak.engine.verify import compare
+from flat_or_weak.engine import comparison, registry, runner, verify
+from flat_or_weak.engine.comparison import compare
 
 EXPECTED = [name for name in registry.EXPERIMENTS if name not in verify.PLANNED]
 TABLE = pd.DataFrame(
@@ -81,6 +81,20 @@ def test_one_float32_network_is_held_against_the_spread_of_its_setting():
             "x", one.assign(value=mean + steps * sd * 1.1**0.5), recorded, chaotic=("value",)
         )
         assert found.agrees is agrees and found.share == pytest.approx(abs(steps) / 4)
+
+
+def test_settings_of_two_rows_are_held_to_the_spread_within_all_of_them():
+    """Thirty settings far apart, two rows each, standard deviation about 0.1 inside each."""
+    rng = np.random.default_rng(0)
+    recorded = pd.DataFrame({"split": np.repeat(range(30), 2), "seed": [0, 1] * 30})
+    recorded["value"] = recorded["split"] + 0.1 * rng.normal(size=60)
+    again = recorded[recorded["split"] == 7]
+    for shift, agrees in ((0.01, True), (0.2, True), (0.6, False)):
+        moved = again.assign(value=again["value"] + shift)
+        assert compare("x", moved, recorded, chaotic=("value",)).agrees == agrees
+    few = recorded[recorded["split"] < 10]  # ten degrees of freedom
+    moved = again.assign(value=again["value"] + 0.01)
+    assert not compare("x", moved, few, chaotic=("value",)).agrees
 
 
 def test_float32_without_a_spread_to_compare_with_must_be_the_same():
@@ -279,7 +293,7 @@ def test_every_summary_is_that_of_its_table(name):
     experiment = registry.EXPERIMENTS[name]
     record = records.load_record(name, experiment.scales["paper"])
     summary = records.plain(experiment.summarise(experiment.scales["paper"], record.table))
-    assert verify.different(summary, record.summary, "summary") == ""
+    assert comparison.different(summary, record.summary, "summary") == ""
 
 
 def test_the_arguments_of_a_unit_name_its_rows():

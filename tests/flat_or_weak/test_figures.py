@@ -62,14 +62,6 @@ def test_intervals_stand_in_order_with_the_published_values():
     ]
 
 
-def test_matrices_are_written_out():
-    matrix = np.array([[1.0, -0.2], [-0.2, 1.0]])
-    panels = figures.rank_correlation_matrices({"one": matrix, "two": -matrix}, ["x", "y"])
-    assert [panel.get_title(loc="left") for panel in panels] == ["one", "two"]
-    assert [text.get_text() for text in panels[0].texts] == ["+1.0", "-0.2", "-0.2", "+1.0"]
-    assert [text.get_text() for text in panels[1].texts] == ["-1.0", "+0.2", "+0.2", "-1.0"]
-
-
 def test_forest_has_a_row_a_label_and_a_panel_a_title():
     one, other = Estimate(0.3, 0.1, 0.5), Estimate(-0.1, -0.3, 0.1)
     left, right = figures.forest({"MNIST": {"a": one, "b": other}, "Fashion": {"b": one}}, "rho")
@@ -88,23 +80,6 @@ def test_forest_reads_a_frame_and_refuses_nothing():
     assert len(axes.lines) == 2 and len(axes.get_yticks()) == 2
     with pytest.raises(ValueError, match="panels"):
         figures.forest({}, "rho")
-
-
-def test_small_multiples_share_colours_and_name_curves_once_a_row():
-    band = [Estimate(1.0, 0.5, 2.0), Estimate(2.0, 1.0, 3.0)]
-    axes = figures.small_multiples(
-        {
-            "ReLU": {"bad": ([1, 2], [3, 4])},
-            "quadratic": {"good": ([1, 2], band), "bad": ([1, 2], [5, 6])},
-        },
-        "n/d",
-        "F*",
-    )
-    first, second = axes[0]
-    assert first.lines[0].get_color() == second.lines[1].get_color() != second.lines[0].get_color()
-    assert not first.texts and [text.get_text() for text in second.texts] == ["good", "bad"]
-    assert second.collections and second.lines[0].get_ydata().tolist() == [1.0, 2.0]
-    assert (first.get_ylabel(), second.get_xlabel()) == ("F*", "n/d")
 
 
 def test_direct_labels_replace_the_legend_in_the_order_of_the_ends():

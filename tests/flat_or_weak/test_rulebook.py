@@ -225,6 +225,7 @@ def test_rows_with_a_sign_turn_with_their_record(recorded):
                 assert after[case].startswith("holds"), (row.claim, case)
 
 
+@pytest.mark.slow
 def test_rows_over_splits_lose_what_they_found_when_accuracies_are_shuffled(recorded):
     """Each test errs once in twenty times, those that are corrected together rarely at all."""
     recorded(shuffled)

@@ -209,7 +209,6 @@ def test_one_candidate_for_all_data_sets_and_no_schedules():
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="not reached: the one run, on a busy machine, ended with a gap of 0.20")
 @pytest.mark.parametrize(
     ("act", "target"), [(RELU, "relu"), (LEAKY_RELU, "leaky_relu"), (ABS, "abs")]
 )
@@ -220,7 +219,7 @@ def test_five_dimensions_n_40(act, target):
         data.x[0], data.y[0], act, tolerance=1e-3, most_cells=200_000, seconds=280
     )
     known = orbit_minimum(data.target.teacher(act), data.x).item()
-    assert found.bounded_by == "cells" and found.gap <= 1e-3
+    assert found.certified and found.gap <= 1e-3  # one |z|: by Cauchy-Schwarz, the others by cells
     assert found.flatness <= known * (1 + 1e-3)
     u = np.random.default_rng(3).normal(size=(200_000, 5))
     ratio = dual_ratio(found.dual.numpy(), u, data.x[0].numpy(), act)

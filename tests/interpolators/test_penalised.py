@@ -5,8 +5,8 @@ from two_layer_cases import random_inputs, random_network
 from flatness.interpolators.penalised import (
     PENALTIES,
     Schedule,
+    _penalised_gradient,
     minimise_penalised,
-    penalised_gradient,
 )
 from flatness.networks.activations import ACTIVATIONS, Activation
 from flatness.networks.two_layer import half_mse, trace
@@ -47,7 +47,7 @@ def test_value_and_gradient_against_autograd(activation, penalty):
     y, a, W = x[..., 0], net.a.clone().requires_grad_(), net.W.clone().requires_grad_()
     value = slow_value(a, W, x, y, net.activation, 0.3, 0.4, penalty)
     grad_a, grad_W = torch.autograd.grad(value.sum(), (a, W))
-    found = penalised_gradient(net.a, net.W, x, y, net.activation, 0.3, 0.4, penalty)
+    found = _penalised_gradient(net.a, net.W, x, y, net.activation, 0.3, 0.4, penalty)
     torch.testing.assert_close(found[0], value.detach(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found[1], grad_a, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(found[2], grad_W, rtol=1e-10, atol=1e-10)
@@ -58,7 +58,7 @@ def test_penalties_are_those_of_the_package_as_the_smoothing_vanishes(name):
     net, x = random_network(1, name), random_inputs(1)
     y = net(x)
     for penalty, function in (("orbit", orbit_minimum), ("trace", trace)):
-        value, *_ = penalised_gradient(net.a, net.W, x, y, net.activation, 1.0, 1e-7, penalty)
+        value, *_ = _penalised_gradient(net.a, net.W, x, y, net.activation, 1.0, 1e-7, penalty)
         torch.testing.assert_close(value, function(net, x), rtol=1e-5, atol=1e-5)
 
 

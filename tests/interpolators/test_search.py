@@ -21,18 +21,17 @@ def rng(seed=0):
 @pytest.mark.parametrize("name, act", [("relu", RELU), ("three_relu", RELU), ("abs", ABS)])
 def test_finds_the_teacher_or_flatter_when_data_are_many(name, act):
     data = draw(name, 80, 8, [0, 1])
-    found = flattest(data.x, data.y, act, rng(), width=40, schedules=(Schedule(steps=1200),))
+    found = flattest(data.x, data.y, act, rng(), width=40, schedules=(Schedule(steps=1000),))
     assert (found.loss < 1e-18).all() and (half_mse(found.net, data.x, data.y) < 1e-18).all()
     torch.testing.assert_close(found.flatness, orbit_minimum(found.net, data.x))
-    # found, not certified: three neurons, two data sets and a short schedule end within 8 %
-    assert (found.flatness <= 1.08 * orbit_minimum(teacher(data, act), data.x)).all()
+    assert (found.flatness <= (1 + 1e-6) * orbit_minimum(teacher(data, act), data.x)).all()
     assert (found.flatness >= flatness_lower_bound(data.x, data.y, act)).all()
     assert (population_loss(found.net, data.target).relative < 0.01).all()
 
 
 def test_degree_two_at_fixed_width():
-    data = draw("relu2", 80, 8, [0, 1])
-    found = flattest(data.x, data.y, RELU2, rng(), width=40, schedules=(Schedule(steps=1000),))
+    data = draw("relu2", 60, 6, [0])
+    found = flattest(data.x, data.y, RELU2, rng(), width=40, schedules=(Schedule(steps=600),))
     even = split_to_width(teacher(data, RELU2), data.x, 40)
     assert (found.flatness <= 1.3 * orbit_minimum(even, data.x)).all()
     best = flattest(
@@ -44,11 +43,11 @@ def test_degree_two_at_fixed_width():
         schedules=(Schedule(steps=10),),
         candidates={"even": even},
     )
-    assert best.origin == ("even", "even")
+    assert best.origin == ("even",)
 
 
 def test_few_samples_the_memoriser_is_flattest():
-    data = draw("three_relu", 14, 12, [0, 1])
+    data = draw("three_relu", 10, 8, [0, 1])
     reference = memoriser(data.x, data.y, RELU)
     found = flattest(
         data.x,
@@ -65,7 +64,7 @@ def test_few_samples_the_memoriser_is_flattest():
 
 
 def test_noisy_labels_are_interpolated_too():
-    data = draw("relu", 40, 8, [0, 1, 2], noise=0.5)
+    data = draw("relu", 24, 6, [0, 1], noise=0.5)
     found = flattest(data.x, data.y, RELU, rng(), width=40, schedules=(Schedule(steps=400),))
     assert (found.loss < 1e-18).all()
 

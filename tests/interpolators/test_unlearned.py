@@ -37,7 +37,7 @@ def test_the_mean_on_the_circle_is_the_expectation(link):
     assert max(high, low) < 0.02  # deviations of order n^{-1/2}, plus the slack
 
 
-@short_and_long("samples", 4, 12)
+@short_and_long("samples", 2, 12)
 def test_the_stand_ins_dominate_what_a_search_finds_in_full_dimension(samples):
     """Searched sup of |(P_n - P) h <u, x>_+| over directions, d = 8, against the proved 90 %."""
     n, d, rng = 400, 8, np.random.default_rng(2)

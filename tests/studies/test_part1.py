@@ -6,7 +6,7 @@ from flat_or_weak.engine.scheduling import run_units
 from flat_or_weak.studies import part1
 
 SMALL = part1.InterpolatorsConfig(
-    targets=("three_relu", "relu2"), ratios=(1.5, 5), d=5, seeds=(0, 1), steps=80
+    targets=("three_relu", "relu2"), ratios=(1.5, 5), d=5, seeds=(0, 1), steps=40
 )
 
 
@@ -30,10 +30,10 @@ def test_a_cell_alone_gives_the_same_numbers(table):
 
 def test_adversary_and_flattest_cells():
     rows = part1.adversary_cell(
-        part1.AdversaryConfig(d=6, seeds=(0,), steps=200, rounds=3), "three_relu", 4
+        part1.AdversaryConfig(d=6, seeds=(0,), steps=100, rounds=2), "three_relu", 4
     )
     assert rows[0]["flatness_ratio"] >= 1 and rows[0]["adversary_relative"] >= 0.5
-    config = part1.FlattestConfig(seeds=(0,), steps=150)
+    config = part1.FlattestConfig(seeds=(0,), steps=60)
     for arguments in (
         ("p", "relu", "three_relu", "cube", 0.0, 5, 4),
         ("p", "relu", "zero", "gaussian", 1.0, 5, 4),

@@ -17,9 +17,9 @@ from flatness.networks.two_layer import TwoLayer
 from flatness.symmetry import orbits as symmetry
 from flatness.symmetry.balancing import (
     TraceFlow,
+    _flow_total,
     balance,
     balanced,
-    flow_total,
     imbalance,
     on_cycles,
     orbit_minimum,
@@ -43,7 +43,7 @@ def smallest_by_search(flow):
 
     def value(log_t):
         log_t = torch.tensor(log_t, requires_grad=True)
-        total = flow_total(flow, [part.exp()[None] for part in log_t.split(sizes)]).log().sum()
+        total = _flow_total(flow, [part.exp()[None] for part in log_t.split(sizes)]).log().sum()
         return total.item(), torch.autograd.grad(total, log_t)[0].numpy()
 
     found = scipy.optimize.minimize(

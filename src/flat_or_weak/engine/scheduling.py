@@ -4,8 +4,11 @@ the same results.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -14,7 +17,7 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
-from flatness._internal.processes import PATIENCE, Job, on_processes
+from flatness._internal.processes import PATIENCE, Job, WorkerDied, on_processes
 from flatness.networks.device import default_device, default_dtype
 
 
@@ -41,7 +44,8 @@ def completed(
     ``workers`` local processes with one thread each; 1: in this process. ``dask``: address of a
     running Dask scheduler ("tcp://host:8786"), whose workers then do the jobs. A job whose worker
     dies is given to another, three times; an exception that a job raises is raised here.
-    Raises ValueError for ``workers`` < 1, ImportError if dask is asked for and not installed.
+    Raises ValueError for ``workers`` < 1 or an address where no scheduler answers, ImportError if
+    dask is asked for and not installed, WorkerDied if the scheduler is lost.
     """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers: expected a positive integer, got {workers}")
@@ -58,18 +62,41 @@ def completed(
 
 def _on_dask(jobs: dict[int, Job], address: str) -> Iterator[tuple[int, Any, float]]:
     try:
-        from distributed import Client, as_completed
+        from distributed import Client, KilledWorker, as_completed
     except ImportError:
         raise ImportError(
             "dask: the package distributed is needed (pip install 'flatness[dask]')"
         ) from None
-    with Client(address, timeout=10, set_as_default=False) as client, client.as_current():
-        running = {
-            client.submit(timed, *job, retries=PATIENCE - 1, pure=False): number
-            for number, job in jobs.items()
-        }
-        for future in as_completed(list(running)):
-            yield running[future], *future.result()
+    with _no_reports_of("distributed", "distributed.client"):
+        try:
+            client = Client(address, timeout=10, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"dask: no scheduler answers at {address} ({error})") from None
+        with client, client.as_current():
+            running = {
+                client.submit(timed, *job, retries=PATIENCE - 1, pure=False): number
+                for number, job in jobs.items()
+            }
+            try:
+                for future in as_completed(list(running)):
+                    yield running[future], *future.result()
+            except CancelledError as error:
+                raise WorkerDied(f"dask: the scheduler at {address} is gone ({error})") from None
+            except KilledWorker as error:
+                raise WorkerDied(f"dask: {error}") from None
+
+
+@contextmanager
+def _no_reports_of(*loggers: str) -> Iterator[None]:
+    """Silence for ``loggers``: what they report is raised as well, and said once."""
+    before = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def compute_unit(

@@ -7,11 +7,9 @@ python -m flat_or_weak verify [NAME ...] [--units 1] [--seed SEED]
 from __future__ import annotations
 
 import argparse
-import math
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +18,15 @@ import pandas as pd
 from tqdm import tqdm
 
 from flat_or_weak import records
+from flat_or_weak.engine.comparison import DERIVED, KEYS, Comparison, compare, different
 from flat_or_weak.engine.registry import EXPERIMENTS, Experiment
 from flatness._internal.arguments import integer
 from flatness.networks.device import default_device, default_dtype
 
-EXACT = 1e-6  # relative: float64 on any processor
-ROUNDING = 1e-12  # absolute: a residual of this size is zero
-DERIVED = {"seconds"}  # columns that are no results
 # of the largest recorded value: a gap between means of ends of searches that says nothing
 NEGLIGIBLE = 1e-3
 # experiments whose plan is frozen and that nobody has recorded yet: chapter c6 says so
 PLANNED = ("interventions_fashion_rest", "interventions_more")
-# columns that name a row, beside the arguments of its unit
-KEYS = (
-    *("data", "n", "split", "seed", "regime", "rule", "batch", "lr", "target", "ratio", "kind"),
-    *("panel", "law", "noise", "d", "cell", "activation", "arm"),
-)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Rows computed again beside the recorded ones: how many, the column that differs most, and by
-    which share of what it may.
-    """
-
-    name: str
-    rows: int
-    worst: str
-    share: float
-    agrees: bool
-    about: str
 
 
 def verify(
@@ -95,7 +72,8 @@ def verify(
     finished = experiment.finish(config, again)
     later = [] if len(picked) == len(every) else sorted({*map(str, finished)} - {*map(str, again)})
     again = finished.drop(columns=later)
-    size = [len(unit.get("seeds", (0,))) for unit in every]  # rows are proportional to it
+    count = getattr(experiment.module, "rows", lambda config, **unit: len(unit.get("seeds", (0,))))
+    size = [count(config, **unit) for unit in every]  # rows are proportional to it
     rows = len(again) * sum(size) / sum(size[i] for i in picked)
     if (fault := _other_columns(finished, record.table)) or len(record.table) != rows:
         fault = fault or f"{len(record.table)} rows, expected {rows:g}"
@@ -122,145 +100,9 @@ def _fault(experiment: Experiment, config: Any, record: records.Record) -> str:
     return different(summary, record.summary, "summary")
 
 
-def different(new: Any, old: Any, place: str) -> str:
-    """Where two plain values differ by more than rounding, ``place`` first; "" if nowhere."""
-    if isinstance(new, dict) and isinstance(old, dict) and new.keys() == old.keys():
-        return next(filter(None, (different(new[k], old[k], f"{place}.{k}") for k in new)), "")
-    if isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
-        pairs = enumerate(zip(new, old, strict=True))
-        return next(filter(None, (different(a, b, f"{place}[{i}]") for i, (a, b) in pairs)), "")
-    if isinstance(new, float) and isinstance(old, float):
-        same = math.isclose(new, old, rel_tol=EXACT, abs_tol=ROUNDING) or (
-            new != new and old != old
-        )
-    else:
-        same = type(new) is type(old) and new == old
-    return "" if same else f"{place} is {old!r}, its table gives {new!r}"[:300]
-
-
 def _other_columns(new: pd.DataFrame, recorded: pd.DataFrame) -> str:
     others = ({*map(str, new)} ^ {*map(str, recorded)}) - DERIVED
     return f"columns {', '.join(sorted(others))}: not in both" if others else ""
-
-
-def compare(
-    name: str,
-    again: pd.DataFrame,
-    recorded: pd.DataFrame,
-    *,
-    chaotic: Sequence[str] = (),
-    negligible: float = 0.0,
-    keys: Sequence[str] = KEYS,
-) -> Comparison:
-    """Match rows by the columns in ``keys``, which name them, and compare the rest, those in
-    ``chaotic`` by their means.
-
-    A gap between means of ``negligible`` times the largest recorded value is none. Columns of
-    ``keys`` and ``chaotic`` need not be there.
-    """
-    for argument, table in (("again", again), ("recorded", recorded)):
-        if not isinstance(table, pd.DataFrame) or not len(table):
-            raise ValueError(
-                f"{argument}: expected a table with at least one row, got {table!r}"[:200]
-            )
-    common = [c for c in map(str, again) if c in recorded and c not in DERIVED]
-    keys = [c for c in common if c in keys]
-    if not keys:
-        return Comparison(
-            name,
-            len(again),
-            "rows",
-            np.inf,
-            False,
-            f"no column names the rows; expected one of {', '.join(KEYS)}, or a unit's arguments",
-        )
-    merged = again[common].merge(
-        recorded[common], on=keys, suffixes=("", " recorded"), how="left", indicator=True
-    )
-    if recorded.duplicated(keys).any() or (merged["_merge"] != "both").any():
-        missing = int((merged["_merge"] != "both").sum())
-        return Comparison(
-            name,
-            len(again),
-            "rows",
-            np.inf,
-            False,
-            f"{missing} of {len(again)} rows are not in the record, or some are there twice",
-        )
-    worst, share, text = (
-        "",
-        0.0,
-        "",
-    )  # the column that takes the largest share of what it may differ
-    for column in (c for c in common if c not in keys):
-        deviation, limit, unit = (
-            _distance(merged[column], merged[f"{column} recorded"]),
-            EXACT,
-            "relative",
-        )
-        if column in chaotic and 0 < deviation < np.inf:
-            deviation = _standard_errors(
-                column, again, recorded, [key for key in keys if key != "seed"], negligible
-            )
-            limit, unit = 4.0, "standard errors of the mean"
-        if deviation / limit > share or not worst:
-            worst, share, text = (
-                column,
-                deviation / limit,
-                f"largest deviation {deviation:.1g} {unit}, in {column}",
-            )
-    return Comparison(
-        name, len(again), worst, share, bool(share <= 1), f"{len(again)} rows, {text}"
-    )
-
-
-def _distance(new: pd.Series, old: pd.Series) -> float:
-    """Largest relative difference of two columns; infinite if their words, their missing values or
-    their infinities differ.
-    """
-    if not (pd.api.types.is_numeric_dtype(new) and pd.api.types.is_numeric_dtype(old)):
-        return 0.0 if (new.astype(str) == old.astype(str)).all() else np.inf
-    a, b = new.to_numpy(float), old.to_numpy(float)
-    finite = np.isfinite(b)
-    if (
-        not np.array_equal(a[~finite], b[~finite], equal_nan=True)
-        or not np.isfinite(a[finite]).all()
-    ):
-        return np.inf
-    a, b = a[finite], b[finite]
-    a = np.where(np.abs(a - b) < ROUNDING, b, a)
-    if not len(a) or (a == b).all():
-        return 0.0
-    return float((np.abs(a - b) / np.maximum(np.abs(b), 1e-9 * np.abs(b).max())).max())
-
-
-def _standard_errors(
-    column: str, again: pd.DataFrame, recorded: pd.DataFrame, setting: list[str], negligible: float
-) -> float:
-    """Largest difference, over the settings, between the means of a column, in standard errors of
-    that difference.
-
-    Zero for a gap of at most ``negligible`` times the largest recorded value; any other is infinite
-    in a setting with fewer than three recorded rows, or without spread in them.
-    """
-
-    def groups(table):
-        table = table[table[column].notna()]  # both tables miss the same values
-        return dict(list(table.groupby(setting)[column])) if setting else {(): table[column]}
-
-    found, known, none = (
-        0.0,
-        groups(recorded),
-        negligible * recorded[column].astype(float).abs().max(),
-    )
-    for key, new in groups(again).items():
-        old = known[key].astype(float)
-        error = old.std() * (1 / len(new) + 1 / len(old)) ** 0.5
-        gap = abs(new.astype(float).mean() - old.mean())
-        found = max(
-            found, 0.0 if gap <= none else gap / error if len(old) > 2 and error > 0 else np.inf
-        )
-    return float(found)
 
 
 def main(arguments: list[str] | None = None) -> int:

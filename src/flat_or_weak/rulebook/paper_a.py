@@ -62,7 +62,7 @@ PAPER_A = named(
             "true under conditions",
             "small loss: every homogeneous activation and the input laws of a2, with worse sample "
             "sizes above degree 1; the ratio of A3: degree 1",
-            "(activations.relative < 0.02).all() and (laws.relative < 0.02).all()",
+            "(both.relative < 0.02).all() and (activations.over_teacher < 1.2).all()",
         ),
     },
     {

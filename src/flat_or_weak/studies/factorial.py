@@ -48,6 +48,11 @@ def units(config: FactorialConfig) -> list[dict[str, Any]]:
     ]
 
 
+def rows(config: FactorialConfig, *, n: int, **cell: Any) -> int:
+    """What the number of rows of a unit is proportional to: the networks of its cell."""
+    return dict(config.sizes)[n]
+
+
 def compute(
     config: FactorialConfig,
     device: torch.device,

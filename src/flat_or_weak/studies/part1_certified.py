@@ -27,7 +27,7 @@ from flatness.networks.two_layer import TwoLayer
 from flatness.statistics.scaling import t_interval
 
 # ends of searches, as in `flat_or_weak.studies.part1`; the gap is rounding
-SEARCHED = ("flatness", "variation", "relative", "over_minimum", "half_mse", "gap")
+SEARCHED = ("flatness", "variation", "loss", "relative", "over_minimum", "half_mse", "gap")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@
   constants one can use.
 """
 
-from flatness.interpolators.adversarial import Adversary, adversary, pull_to_opposite
+from flatness.interpolators.adversarial import Adversary, adversary
 from flatness.interpolators.bounds import Certificate, certificate, flatness_lower_bound
 from flatness.interpolators.constructions import (
     gradient_descent,
@@ -39,7 +39,7 @@ from flatness.interpolators.harmonics import (
     legendre,
     unlearned_energy,
 )
-from flatness.interpolators.penalised import Schedule, minimise_penalised, penalised_gradient
+from flatness.interpolators.penalised import Schedule, minimise_penalised
 from flatness.interpolators.polish import (
     InterpolationError,
     check_counting,
@@ -118,12 +118,10 @@ __all__ = [
     "memoriser",
     "minimise_penalised",
     "pair_up",
-    "penalised_gradient",
     "plane_constants",
     "poisoned",
     "polished",
     "private_neurons",
-    "pull_to_opposite",
     "random_features",
     "require_interpolation",
     "resolution",

@@ -59,21 +59,10 @@ class Adversary:
         return torch.where(self.relative >= self.badness, self.flatness, torch.inf).amin(0)
 
 
-@checked(a=rules.shape("M m"), W=rules.shape("M m d"))
-def pull_to_opposite(
-    a: torch.Tensor, W: torch.Tensor, target: SingleIndexSum, activation: Activation
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _pull(a, W, target, activation):
     """E (f + h)^2 - E h^2 = E f^2 + 2 E f h, (M,), and its gradients in a (M, m) and W (M, m, d);
     standard Gaussian x.
     """
-    if not isinstance(target, SingleIndexSum) or target.directions.shape[-1] != W.shape[-1]:
-        raise ValueError(
-            f"target: expected a sum of single-index links in R^{W.shape[-1]}, got {target!r}"[:200]
-        )
-    return _pull(a, W, target, activation)
-
-
-def _pull(a, W, target, activation):
     p, length = activation.degree, W.norm(dim=-1).clamp_min(1e-12)
     unit, mass = W / length[:, :, None], a * length**p
     K, slope = _kernel_with_slope(unit @ unit.mT, activation)

@@ -37,6 +37,7 @@ from flatness.networks.two_layer import TwoLayer, at_kink
 from flatness.symmetry.orbits import orbit_minimum
 
 PRICE = 30.0  # of a unit of slack, in units of (2/n) |x_i|, the cost of a neuron of its own
+WARM = (3000, 40)  # beyond so many cells, so many rounds on faces come before the cells
 IDLE = 40  # pricings without a new neuron or a better bound before the search gives up
 SPAN = 1e-9  # labels further than this (relative) from the span of all features are out of reach
 
@@ -126,7 +127,10 @@ def certified_flattest(
     listed = cell_count(*problem.x.shape) <= most_cells
     first = _directions(start, basis, problem, listed, rng)
     if listed:
-        neurons, xi, supremum = _by_cells(problem, first, tolerance, seconds)
+        begin = time.perf_counter()
+        if cell_count(*problem.x.shape) > WARM[0]:
+            first, _ = _by_faces(problem, first, WARM[1], rng)
+        neurons, xi, supremum = _by_cells(problem, first, tolerance, begin + seconds)
         bounded_by = "cells"
     else:
         rounds = rounds if rounds is not None else 4 if len(x) > 200 else 8
@@ -217,19 +221,19 @@ def _alive(neurons: Neurons, problem: _Problem) -> np.ndarray:
     return size > 1e-9 * np.abs(problem.x).max() * np.linalg.norm(neurons.directions, axis=1)
 
 
-def _by_cells(problem, neurons, tolerance, seconds):
+def _by_cells(problem, neurons, tolerance, until):
     """Column generation with the exact supremum over cells: (neurons, xi, bound on R(xi)).
 
     The dual priced lies halfway from the best one known to that of the programme (in-out
     separation, Ben-Ameur and Neto 2007): duals of the programme jump about while columns are few.
     """
-    begin, x, y = time.perf_counter(), problem.x, problem.y
+    x, y = problem.x, problem.y
     duals = CellDuals(x, problem.activation, cells(x), problem.count)
     price = PRICE
     master = _master(problem, neurons, price)
     value, weights, xi, slack = master.solve()
     lower, inner, bound, idle = 0.0, np.zeros_like(y), 1.0, 0
-    while idle < IDLE and time.perf_counter() - begin < seconds:
+    while idle < IDLE and time.perf_counter() < until:
         trial = (inner / bound + xi) / 2 if lower > 0 else xi
         new = duals.supremum(trial, 1 + tolerance / 10, wanted=5 * len(y))
         idle = 0 if len(new.side) or trial @ y > lower * new.bound * (1 + 1e-9) else idle + 1

@@ -45,7 +45,7 @@ def climb(
     for _ in range(steps):
         trial, hold = _moves(xi[moving], u[moving], held[moving], x, activation)
         ratio = _ratio(xi[moving, None], trial, hold, x, activation, count)
-        ratio[np.linalg.norm(trial, axis=-1) < 1e-100] = -np.inf
+        ratio[_off_face(trial, hold, x)] = -np.inf
         best = ratio.argmax(1)
         rows = np.arange(len(moving))
         better = ratio[rows, best] > value[moving] * (1 + 1e-9)
@@ -62,6 +62,16 @@ def climb(
     side = flat_side(activation)[0]
     signs = np.where(held | (z == 0), side, np.sign(z)).astype(np.int8)
     return Neurons(u, signs, start.side), value
+
+
+def _off_face(u: np.ndarray, held: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Directions (B, q, d) that vanish or are not orthogonal to the samples they hold: what is left
+    of a direction that its face forbids is rounding, and points anywhere.
+    """
+    length = np.linalg.norm(u, axis=-1)
+    cosine = np.abs(u @ x.T) / np.linalg.norm(x, axis=1)
+    away = np.where(held, cosine, 0.0).max(-1) > KINK * length
+    return np.asarray(away | (length < 1e-100))
 
 
 def _slopes(z: np.ndarray, held: np.ndarray, activation: Activation) -> np.ndarray:

@@ -24,7 +24,6 @@ from flatness._internal import rules
 from flatness._internal.arguments import integer, number
 from flatness._internal.checks import checked
 from flatness.curvature.norms import exponent
-from flatness.networks.activations import Activation
 from flatness.networks.two_layer import TwoLayer, stack
 from flatness.symmetry.orbits import kappa
 
@@ -62,34 +61,12 @@ class Schedule:
         )
 
 
-@checked(
-    a=rules.shape("M m"),
-    W=rules.shape("M m d"),
-    x=rules.shape("M n d"),
-    y=rules.shape("M n"),
-    lam=rules.at_least(0),
-    tau=rules.above(0),
-    penalty=rules.one_of(*PENALTIES),
-)
-def penalised_gradient(
-    a: torch.Tensor,
-    W: torch.Tensor,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    activation: Activation,
-    lam: float,
-    tau: float,
-    penalty: str = "orbit",
-) -> tuple[torch.Tensor, ...]:
+def _penalised_gradient(a, W, x, y, activation, lam, tau, penalty):
     """half-MSE + lam * penalty, shape (M,), and its gradients in a (M, m) and W (M, m, d).
 
     Each part of the gradient in w_j is (number) * sum_i (something_ij) x_i: one product with x per
     part, and the numbers are applied to m x d entries rather than to n x m.
     """
-    return _penalised_gradient(a, W, x, y, activation, lam, tau, penalty)
-
-
-def _penalised_gradient(a, W, x, y, activation, lam, tau, penalty):
     n, p = x.shape[-2], activation.degree
     z = x @ W.mT  # (M, n, m)
     S = activation(z)

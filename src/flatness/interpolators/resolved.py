@@ -35,27 +35,41 @@ class Resolution:
 @checked(overflow=False, x=rules.shape("n 2"), degree=rules.at_least(2))
 def resolution(x: np.ndarray, degree: int) -> Resolution:
     """T_n for x (n, 2), from above; infinite if the sample does not resolve the harmonics."""
+    return _resolutions(x, degree)[-1]
+
+
+def _resolutions(x: np.ndarray, degree: int) -> list[Resolution]:
+    """`resolution` for the degrees 2, 4, ... up to ``degree``: each harmonic is subtracted once."""
     angle, length = np.arctan2(x[:, 1], x[:, 0]), np.hypot(x[:, 0], x[:, 1])
     orders = np.array([1, *range(2, degree + 1, 2)])
     weights = np.array([0.5, *(2 / np.pi * (-1) ** (k // 2 + 1) / (k * k - 1) for k in orders[1:])])
-    turns = np.outer(angle, orders)
-    features = np.concatenate([np.full((len(x), 1), 0.5**0.5), np.cos(turns), np.sin(turns)], 1)
-    features = features * length[:, None]
-    gram = float(np.linalg.eigvalsh(features.T @ features / len(x))[0])
-    if gram <= 1e-12:
-        return Resolution(math.inf, gram, degree)
-    population = 0.5 - 2 / np.pi**2 - np.square(weights).sum()
+    population = 0.5 - 2 / np.pi**2 - np.square(weights).cumsum()[1:]
     step = np.pi / GRID  # half the spacing
-    steepness = 1 + np.abs(weights * orders).sum()
-    sums, highest = np.zeros(GRID), 0.0
+    steepness = 1 + np.abs(weights * orders).cumsum()[1:]
+    sums, highest = np.zeros((len(orders) - 1, GRID)), np.zeros(len(orders) - 1)
     for theta, size in zip(angle, np.square(length), strict=True):
         turn = theta - 2 * np.pi / GRID * np.arange(GRID)
-        rest = np.maximum(np.cos(turn), 0) - 1 / np.pi - weights @ np.cos(np.outer(orders, turn))
-        sums += size * np.square(rest)
-        highest = max(highest, np.abs(rest).max() + steepness * step)
-    slack = np.square(length).mean() * 2 * highest * steepness * step
-    sample = sums.max() / len(x) + slack
-    return Resolution(float(population + sample / gram), gram, degree)
+        rest = np.maximum(np.cos(turn), 0) - 1 / np.pi - weights[0] * np.cos(turn)
+        for place, (k, weight) in enumerate(zip(orders[1:], weights[1:], strict=True)):
+            rest -= weight * np.cos(k * turn)
+            sums[place] += size * np.square(rest)
+            highest[place] = max(highest[place], np.abs(rest).max() + steepness[place] * step)
+    sample = sums.max(1) / len(x) + np.square(length).mean() * 2 * highest * steepness * step
+    found = []
+    for place, k in enumerate(orders[1:].tolist()):
+        gram = _least_eigenvalue(angle, length, orders[: place + 2])
+        seen = gram > 1e-12
+        unresolved = float(population[place] + sample[place] / gram) if seen else math.inf
+        found.append(Resolution(unresolved, gram, k))
+    return found
+
+
+def _least_eigenvalue(angle: np.ndarray, length: np.ndarray, orders: np.ndarray) -> float:
+    """gamma_n of the constant and the harmonics of these orders."""
+    turns = np.outer(angle, orders)
+    features = np.concatenate([np.full((len(angle), 1), 0.5**0.5), np.cos(turns), np.sin(turns)], 1)
+    features = features * length[:, None]
+    return float(np.linalg.eigvalsh(features.T @ features / len(angle))[0])
 
 
 @checked(x=rules.shape("n 2"))
@@ -86,9 +100,6 @@ def bad_ratio(x: np.ndarray, loss: float, norm: float, flatness: float) -> tuple
     0 where nothing is proved.
     """
     energy, activity = plane_constants(x)
-    best = min(
-        (resolution(x, k) for k in range(2, max(3, min(len(x), 60) // 2), 2)),
-        key=lambda r: r.unresolved,
-    )
+    best = min(_resolutions(x, max(2, min(len(x), 60) // 2 - 1)), key=lambda r: r.unresolved)
     excess = max(0.0, (loss / best.unresolved) ** 0.5 - norm)
     return 2 * (2 * energy * activity) ** 0.5 * excess / flatness, best

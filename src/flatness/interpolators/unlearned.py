@@ -17,6 +17,7 @@ confidence.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -139,10 +140,16 @@ def _circle(z: np.ndarray, k: np.ndarray, h: np.ndarray, mean: float) -> tuple[f
     step = 2 * math.pi / BINS
     length = np.hypot(z, k)
     place = np.rint(np.arctan2(k, z) / step).astype(int) % BINS
-    angle = step * np.arange(BINS)
     weight = np.bincount(place, h * length, BINS) / len(z)
-    sums = np.fft.irfft(np.fft.rfft(weight) * np.fft.rfft(np.abs(np.cos(angle))), BINS)
-    c = np.abs(np.cos(angle))
-    means = mean * (2 / math.pi) * (np.sqrt(1 - c**2) + c * np.arcsin(c))
+    transform, shape = _of_the_circle()
+    sums = np.fft.irfft(np.fft.rfft(weight) * transform, BINS)
+    means = mean * shape
     slack = step * (h * length).mean() + step / 2 * mean * 2
     return float((sums - means).max() + slack), float((means - sums).max() + slack)
+
+
+@functools.cache
+def _of_the_circle() -> tuple[np.ndarray, np.ndarray]:
+    """Over the `BINS` angles: the Fourier transform of |cos|, and the mean for h = |z|."""
+    c = np.abs(np.cos(2 * math.pi / BINS * np.arange(BINS)))
+    return np.fft.rfft(c), (2 / math.pi) * (np.sqrt(1 - c**2) + c * np.arcsin(c))

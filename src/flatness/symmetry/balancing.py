@@ -174,13 +174,6 @@ def on_cycles(flow: TraceFlow) -> tuple[list[Tensor], TraceFlow, Tensor]:
     return live, kept, ~torch.stack([d.flatten(1).any(1) for d in dropped]).any(0)
 
 
-@checked(overflow=False, flow=rules.instance(TraceFlow))
-def flow_total(flow: TraceFlow, t: list[Tensor]) -> Tensor:
-    """T(t), shape (M,), for t = s^2 > 0, one tensor (M, d) per hidden layer."""
-    _check_scales(flow, t)
-    return _flow_total(flow, t)
-
-
 def _check_scales(flow: TraceFlow, t: list[Tensor]) -> None:
     if len(t) != len(flow.entering):
         raise ValueError(
@@ -198,6 +191,7 @@ def _check_scales(flow: TraceFlow, t: list[Tensor]) -> None:
 
 
 def _flow_total(flow: TraceFlow, t: list[Tensor]) -> Tensor:
+    """T(t), shape (M,), for t = s^2 > 0, one tensor (M, d) per hidden layer."""
     total = flow.constant + (flow.leaving * t[-1]).sum(1)
     total = total + sum((entering / u).sum(1) for entering, u in zip(flow.entering, t, strict=True))
     return total + sum(

@@ -184,20 +184,6 @@ def survival_table(law: np.ndarray) -> np.ndarray:
     return subset_sum(_checked_law(law))
 
 
-def law_from_survival(table: np.ndarray) -> np.ndarray:
-    """The subset law with this survival table: Moebius inversion, inverse of
-    :func:`survival_table`.
-    """
-    law = np.array(table, dtype=object)
-    exact = law.ndim == 1 and all(isinstance(p, Fraction | int) for p in law.tolist())
-    if not exact or law.size & (law.size - 1) or not law.size:
-        raise ValueError(f"table: expected exact numbers of shape (2**u,), got shape {law.shape}")
-    for i in range(law.size.bit_length() - 1):
-        halves = law.reshape(-1, 2, 1 << i)
-        halves[:, 1] -= halves[:, 0]
-    return law
-
-
 def is_exchangeable(law: np.ndarray) -> bool:
     """Whether the probability of a subset depends on its size alone."""
     sizes = length(np.arange(len(_checked_law(law))))
