@@ -16,8 +16,9 @@ from scipy.optimize import linprog
 
 from benchmarks.comparison import Report, Row, show
 from flatness.datasets.images import load
-from flatness.feasibility.certificates import certified_system, exact_farkas, exact_witness, verify
+from flatness.feasibility.certificates import exact_farkas, exact_witness
 from flatness.feasibility.pairs import UNDECIDED, pair_verdicts, pair_verdicts_ensemble
+from flatness.feasibility.verification import certified_system, verify
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.training import SGD, order_generators, train
 

@@ -177,7 +177,7 @@ def fingerprint(notebook: nbformat.NotebookNode, records: Iterable[str] = ()) ->
     files = [ROOT / "results" / f"{name}.json" for name in records]
     if "flat_or_weak.figures" in modules:
         files.append(SOURCE / "flat_or_weak" / "book.mplstyle")
-    if "flatness.datasets.images" in modules:
+    if "flatness.datasets.pools" in modules:
         files += (SOURCE / "flatness" / "datasets" / "data").glob("*.npz")
     for path in sorted(files):
         digest.update(path.name.encode() + (path.read_bytes() if path.is_file() else b""))

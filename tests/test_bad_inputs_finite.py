@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 from bad_inputs import Case, defects
 
-from flatness.weakness import demands, languages, point_demands, selection, tasks, version_spaces
-from flatness.weakness.languages import ClashError
+from flatness.weakness import (
+    demands,
+    interval_unions,
+    languages,
+    point_demands,
+    selection,
+    statements,
+    tasks,
+    version_spaces,
+)
+from flatness.weakness.statements import ClashError
 
 
 def vocabulary():
@@ -85,35 +94,35 @@ CASES = [
     ),
     Case(languages.language, lambda: {"v": vocabulary()}),
     Case(
-        languages.clash,
+        statements.clash,
         lambda: {"lang": lang(), "mask": 5},
     ),
     Case(
-        languages.statement,
+        statements.statement,
         lambda: {"lang": lang(), "programs": 3},
         errors=(ClashError,),
     ),
     Case(
-        lambda names: languages.statement(lang(), names),
+        lambda names: statements.statement(lang(), names),
         call(names=["a", "b"]),
-        "language.statement (names)",
+        "statements.statement (names)",
     ),
-    Case(languages.spell, lambda: {"lang": lang(), "mask": 5}),
+    Case(statements.spell, lambda: {"lang": lang(), "mask": 5}),
     Case(
-        languages.length,
+        statements.length,
         call(statements=np.array([0, 5, 7]), costs=[5, 1, 2, 4]),
     ),
     Case(
-        languages.statement_set,
+        statements.statement_set,
         lambda: {"lang": lang(), "statements": [0, 1, 3]},
     ),
     Case(
-        languages.statement_set,
+        statements.statement_set,
         lambda: {"lang": lang(), "statements": lang().member},
-        "language.statement_set (boolean)",
+        "statements.statement_set (boolean)",
     ),
     Case(
-        languages.extension,
+        statements.extension,
         lambda: {"lang": lang(), "statements": [0, 1, 3]},
     ),
     Case(languages.weakness, lambda: {"lang": lang(), "measure": np.arange(8.0)}),
@@ -146,21 +155,21 @@ CASES = [
         "demands.survival_with_atoms",
     ),
     Case(
-        point_demands.buffer_set,
+        interval_unions.buffer_set,
         lambda: {"intervals": buffer()},
     ),
-    Case(point_demands.measure, lambda: {"buffer": buffer()}),
+    Case(interval_unions.measure, lambda: {"buffer": buffer()}),
     Case(
-        point_demands.contains,
+        interval_unions.contains,
         lambda: {"buffer": buffer(), "points": np.array([0.1, 0.3, 0.6, 0.7, 0.95])},
         allows="points: (inf|nan)",
     ),
     Case(
-        point_demands.intersection,
+        interval_unions.intersection,
         lambda: {"a": buffer(), "b": buffer() * 0.9},
         allows="[ab]: .* in axis 0",
     ),
-    Case(point_demands.comb_buffer, call(teeth=3, total=0.5)),
+    Case(interval_unions.comb_buffer, call(teeth=3, total=0.5)),
     Case(of(point_demands.uniform_points), call(k=3), "point_demands.uniform_points"),
     Case(of(point_demands.poisson_points), call(rate=3.0), "point_demands.poisson_points"),
     Case(

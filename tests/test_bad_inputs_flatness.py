@@ -6,17 +6,25 @@ import torch._dynamo  # noqa: F401  PyTorch imports it at the first use of torch
 from bad_inputs import Case, defects
 from test_bad_inputs_networks import deep, parts, two_parts
 
-from flatness.curvature import diagonal, margins, modules, piecewise_linear, sharpness, spectrum
+from flatness.curvature import (
+    diagonal,
+    margins,
+    modules,
+    output_hessian,
+    piecewise_linear,
+    sharpness,
+    spectrum,
+)
 from flatness.curvature import trace as curvature
 from flatness.measures import measure
 from flatness.networks.torch_models import to_torch
-from flatness.symmetry import balancing, invariance, rescaling
+from flatness.symmetry import balancing, flow_graph, invariance, rescaling
 from flatness.symmetry import orbits as symmetry
 
 
 def flow():
     return {
-        "flow": balancing.trace_flow(diagonal.hessian_diagonal(deep()["networks"], deep()["x"]))
+        "flow": flow_graph.trace_flow(diagonal.hessian_diagonal(deep()["networks"], deep()["x"]))
     }
 
 
@@ -91,7 +99,7 @@ CASES = [
         allows="networks: nan",
     ),
     Case(
-        curvature.output_factor,
+        output_hessian.output_factor,
         lambda: {"outputs": deep()["x"], "loss": "cross_entropy"},
         allows="outputs: axis behind",
     ),
@@ -116,17 +124,17 @@ CASES = [
     Case(diagonal.unit_energies, parts("networks", "x", loss=loss)),
     Case(diagonal.hessian_diagonal, parts("networks", "x", loss=loss, max_bytes=lambda: 10**6)),
     Case(
-        balancing.trace_flow,
+        flow_graph.trace_flow,
         lambda: {"diagonal": diagonal.hessian_diagonal(deep()["networks"], deep()["x"])},
     ),
     Case(
-        balancing.TraceFlow,
+        flow_graph.TraceFlow,
         lambda: {
             name: getattr(flow()["flow"], name)
             for name in ("entering", "between", "leaving", "constant")
         },
     ),
-    Case(balancing.on_cycles, flow),
+    Case(flow_graph.on_cycles, flow),
     Case(
         balancing.balance,
         lambda: flow() | {"rtol": 1e-9, "max_sweeps": 1000},

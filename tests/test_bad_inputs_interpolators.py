@@ -10,10 +10,11 @@ from bad_inputs import Case, defects
 from test_bad_inputs_networks import two, two_parts
 
 from flatness.curvature import norms
-from flatness.datasets import population, targets
+from flatness.datasets import input_laws, population, targets
 from flatness.interpolators import (
     adversarial,
     bounds,
+    candidates,
     constructions,
     floors,
     harmonics,
@@ -21,6 +22,7 @@ from flatness.interpolators import (
     polish,
     resolved,
     search,
+    second_layer,
     small_ball,
     small_ball_bounds,
     unlearned,
@@ -161,7 +163,7 @@ CASES = [
     Case(search.anneal, two_parts("net", "x", "y", schedule=lambda: QUICK, generator=rng)),
     Case(search.polished, two_parts("net", "x", "y", generator=rng)),
     Case(
-        search.best_of,
+        candidates.best_of,
         two_parts(
             nets=lambda: [network(), network()],
             names=lambda: ["one", "two"],
@@ -171,7 +173,7 @@ CASES = [
         ),
         errors=FAILS,
     ),
-    Case(search.linear_programme, two_parts("net", "x", "y")),
+    Case(second_layer.linear_programme, two_parts("net", "x", "y")),
     Case(
         lambda x, tolerance: constructions.teacher(
             targets.DataSet(x, data().target(x), data().target, "gaussian", 0.0, (0, 1)),
@@ -236,7 +238,7 @@ CASES = [
         infinite="documented: infinite F* where nothing interpolates",
     ),
     Case(
-        targets.sample_inputs,
+        input_laws.sample_inputs,
         lambda: {"law": "mixture", "n": 7, "d": 4, "generator": rng(), "count": 2},
     ),
     Case(

@@ -11,7 +11,7 @@ from bad_inputs import Case, defects
 from flat_or_weak import playground, records
 from flat_or_weak.records import RecordError
 from flat_or_weak.studies import vanishing
-from flatness.datasets import archives, download, embed, idx, images
+from flatness.datasets import archives, download, embed, idx, images, pools
 from flatness.statistics import comparisons, crossed, moderators, pooling, ranks
 
 OTHER = (FileNotFoundError, RecordError, SystemExit)
@@ -34,8 +34,8 @@ def table(values=(1.0, 2.0, 4.0, 3.0, 5.0)):
     )
 
 
-def pools(method):
-    return lambda **kw: getattr(images.embedded_pool("mnist"), method)(**kw)
+def pool_method(method):
+    return lambda **kw: getattr(pools.embedded_pool("mnist"), method)(**kw)
 
 
 def inputs(n=4, d=2):
@@ -175,23 +175,23 @@ CASES = [
         images.probe_positions,
         call(n_unseen=50, num_probes=10, seed=99),
     ),
-    Case(images.embedded_pool, call(name="mnist")),
+    Case(pools.embedded_pool, call(name="mnist")),
     Case(
-        pools("points"),
+        pool_method("points"),
         lambda: {"index": torch.arange(60_000, 60_005)},
-        "images.Pool.points",
+        "pools.Pool.points",
         errors=OTHER,
     ),
     Case(
-        lambda **kw: list(pools("chunks")(**kw)),
+        lambda **kw: list(pool_method("chunks")(**kw)),
         lambda: {"index": torch.arange(60_000, 60_005), "size": 2},
-        "images.Pool.chunks",
+        "pools.Pool.chunks",
         errors=OTHER,
     ),
     Case(
-        lambda index: pools("missing")(index=index),
+        lambda index: pool_method("missing")(index=index),
         lambda: {"index": torch.arange(60_000, 60_005)},
-        "images.Pool.missing",
+        "pools.Pool.missing",
     ),
     Case(
         idx.parse_idx,

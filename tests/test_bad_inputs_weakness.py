@@ -8,8 +8,16 @@ import torch
 from bad_inputs import Case, defects
 from test_bad_inputs_networks import deep, parts
 
-from flatness.curvature import pacbayes
-from flatness.feasibility import certificates, extension, labelled_points, policy_cone, refutations
+from flatness.curvature import pacbayes, parameter_noise
+from flatness.feasibility import (
+    certificates,
+    extension,
+    labelled_points,
+    policy_cone,
+    refutations,
+    verification,
+    whitening,
+)
 from flatness.feasibility import pairs as feasibility
 from flatness.networks import regions
 from flatness.networks.mlp import MLPEnsemble
@@ -51,7 +59,7 @@ def many():
 def refutation():
     probe, label = (int(v) for v in np.argwhere(verdicts().verdict == 0)[0])
     made = separable()
-    points, labels = certificates.certified_system(
+    points, labels = verification.certified_system(
         made["features"], made["labels"], made["probes"], probe, label
     )
     return {
@@ -75,7 +83,7 @@ def patterns(name="train", n=7):
 
 
 def noisy():
-    return pacbayes.NoisyTraining(deep()["networks"], deep()["x"], deep()["y"])
+    return parameter_noise.NoisyTraining(deep()["networks"], deep()["x"], deep()["y"])
 
 
 def start():
@@ -129,7 +137,7 @@ CASES = [
         certificates.margins,
         lambda: {
             "layers": verdicts().witnesses,
-            "points": policy_cone.homogenise(separable()["features"]),
+            "points": whitening.homogenise(separable()["features"]),
             "labels": separable()["labels"],
         },
         allows="layers: one more in axis 1",
@@ -144,13 +152,13 @@ CASES = [
         refuted,
     ),
     Case(
-        certificates.certified_system,
+        verification.certified_system,
         lambda: (
             {k: separable()[k] for k in ("features", "labels", "probes")} | {"probe": 1, "label": 2}
         ),
     ),
     Case(
-        certificates.verify,
+        verification.verify,
         lambda: (
             {"verdicts": verdicts()} | {k: separable()[k] for k in ("features", "labels", "probes")}
         ),
@@ -160,17 +168,17 @@ CASES = [
         certificates.exact_witness,
         lambda: {
             "layer": verdicts().witnesses[0],
-            "points": policy_cone.homogenise(separable()["features"]),
+            "points": whitening.homogenise(separable()["features"]),
             "labels": separable()["labels"],
         },
         allows="layer: one more in axis 0",
     ),
     Case(
-        policy_cone.homogenise,
+        whitening.homogenise,
         lambda: {"features": system()["features"]},
         allows="features: axis behind",
     ),
-    Case(policy_cone.whiten, lambda: {"stacked": system()["features"]}),
+    Case(whitening.whiten, lambda: {"stacked": system()["features"]}),
     Case(
         lambda **kw: policy_cone.PolicyCone(**kw).points,
         lambda: {"points": system()["features"], "labels": system()["labels"], "num_classes": 3},
@@ -246,18 +254,18 @@ CASES = [
     ),
     Case(pacbayes.log_xi, lambda: {"n": 7}),
     Case(
-        pacbayes.gaussian_kl,
+        parameter_noise.gaussian_kl,
         parts("networks", start=start, sigma=sigma),
     ),
     Case(
-        lambda **kw: pacbayes.NoisyTraining(**kw).errors(sigma(), 2, rng()),
+        lambda **kw: parameter_noise.NoisyTraining(**kw).errors(sigma(), 2, rng()),
         parts("networks", "x", "y"),
-        "pacbayes.NoisyTraining",
+        "parameter_noise.NoisyTraining",
     ),
     Case(
         lambda **kw: noisy().errors(generator=rng(), **kw),
         lambda: {"sigma": sigma(), "samples": 3},
-        "pacbayes.NoisyTraining.errors",
+        "parameter_noise.NoisyTraining.errors",
     ),
     Case(
         pacbayes.gaussian_bound,
@@ -274,7 +282,7 @@ CASES = [
         ),
     ),
     Case(
-        pacbayes.noise_at_error,
+        parameter_noise.noise_at_error,
         lambda: {
             "noisy": noisy(),
             "level": 0.5,

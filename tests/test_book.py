@@ -348,10 +348,10 @@ def test_fingerprint_sees_the_records_that_were_read_and_no_others(tmp_path, mon
 def test_fingerprint_sees_the_embedded_images_where_they_can_be_read(package):
     data = package.parent / "datasets" / "data"
     data.mkdir(parents=True)
-    (data.parent / "images.py").write_text("def load(name): ...\n")
+    (data.parent / "pools.py").write_text("def load_pool(name): ...\n")
     reads, does_not = (
         nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(line)])
-        for line in ("from flatness.datasets import images", "from flatness.room import mod")
+        for line in ("from flatness.datasets import pools", "from flatness.room import mod")
     )
     prints = []
     for content in (b"one", b"other"):

@@ -20,6 +20,7 @@ from process_groups import alive
 
 import flat_or_weak
 from flat_or_weak.engine import registry, runner
+from flat_or_weak.engine.experiment import Experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 spec = importlib.util.spec_from_file_location("execute", ROOT / "book" / "execute.py")
@@ -98,7 +99,7 @@ def test_nobody_records_in_a_folder_of_their_own(nobody):
 @pytest.fixture
 def coin(monkeypatch):
     config = coin_experiment.CoinConfig(units=6, seconds=0)
-    experiment = registry.Experiment("coins", coin_experiment, {"paper": config})
+    experiment = Experiment("coins", coin_experiment, {"paper": config})
     monkeypatch.setitem(registry.EXPERIMENTS, "coin", experiment)
 
 

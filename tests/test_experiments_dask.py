@@ -15,6 +15,7 @@ from coin_experiment import CoinConfig
 from process_groups import alive
 
 from flat_or_weak.engine import registry, runner, scheduling
+from flat_or_weak.engine.experiment import Experiment
 
 distributed = pytest.importorskip(
     "distributed", reason="needs the extra: pip install 'flatness[dask]'"
@@ -36,9 +37,10 @@ if __name__ == "__main__":
 RUN = """import sys, coin_experiment
 from flat_or_weak.__main__ import main
 from flat_or_weak.engine import registry
+from flat_or_weak.engine.experiment import Experiment
 if __name__ == "__main__":
     config = coin_experiment.CoinConfig(units=20, seconds=0.2)
-    registry.EXPERIMENTS["coin"] = registry.Experiment("", coin_experiment, {"paper": config})
+    registry.EXPERIMENTS["coin"] = Experiment("", coin_experiment, {"paper": config})
     sys.exit(main(["run", "coin", "--device", "cpu", *sys.argv[1:]]))
 """
 
@@ -52,7 +54,7 @@ def test_a_killed_worker_loses_nothing(tmp_path, monkeypatch):
     monkeypatch.setitem(
         registry.EXPERIMENTS,
         "coin",
-        registry.Experiment("coins", coin_experiment, {"paper": CoinConfig(units=20, seconds=0.2)}),
+        Experiment("coins", coin_experiment, {"paper": CoinConfig(units=20, seconds=0.2)}),
     )
     options = {"device": "cpu", "progress": False}
     whole = results(runner.run_and_record("coin", folder=tmp_path / "here", workers=1, **options))

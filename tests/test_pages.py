@@ -502,7 +502,7 @@ TABLE = """() => [...document.querySelectorAll('article table.typeset')].map(tab
 
 
 @in_browser
-@pytest.mark.parametrize("width", [375, 1400])
+@pytest.mark.parametrize("width", [375, 1280])
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_typeset_tables_fit_and_come_as_csv(open_page, page, width):
     tab = open_page(page, {"width": width, "height": 900})
@@ -513,6 +513,23 @@ def test_typeset_tables_fit_and_come_as_csv(open_page, page, width):
         rows = list(csv.reader(io.StringIO(text)))
         assert len(rows) == table["rows"] + 1 and len(rows[0]) >= table["columns"]
         assert {len(row) for row in rows} == {len(rows[0])} and "−" not in text
+
+
+INK = """() => {
+  document.documentElement.dataset.theme = 'dark';
+  const grey = colour => Math.max(...colour.match(/[\\d.]+/g).slice(0, 3).map(Number));
+  const ground = element => { for (; element; element = element.parentElement) {
+    const colour = getComputedStyle(element).backgroundColor;
+    if (!/, 0\\)$|transparent/.test(colour)) return grey(colour); } return 255; };
+  return [...document.querySelectorAll('table.typeset caption, .movable output')].map(e =>
+    [e.innerText.slice(0, 40), grey(getComputedStyle(e).color) - ground(e)]); }"""
+
+
+@in_browser
+@pytest.mark.parametrize("page", ["book/b4_vanishing.html", "book/playground.html"])
+def test_captions_and_moving_figures_are_light_on_dark(open_page, page):
+    found = open_page(page, {"width": 1280, "height": 900}).evaluate(INK)
+    assert found and not [(text, step) for text, step in found if step < 100]
 
 
 @in_browser

@@ -22,7 +22,7 @@ from flatness.measures import measure
 from flatness.networks import features, regions, training
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.torch_models import to_torch
-from flatness.symmetry import balancing
+from flatness.symmetry import balancing, flow_graph
 
 M, WIDTHS, N = 4, (5, 6, 4, 3), 12
 SGD = training.SGD(4, 0.1, 3, check_every=1, stop_accuracy=1.0)
@@ -115,7 +115,7 @@ ROUTINES: dict[str, Callable] = {
     "weight_norm": lambda n, x, y: margins.weight_norm(n),
     "path_norm": lambda n, x, y: margins.path_norm(n),
     "normalised_margin": margins.normalised_margin,
-    "trace_flow": lambda n, x, y: balancing.trace_flow(diagonal.hessian_diagonal(n, x)),
+    "trace_flow": lambda n, x, y: flow_graph.trace_flow(diagonal.hessian_diagonal(n, x)),
     "orbit_minimum": lambda n, x, y: balancing.orbit_minimum(n, x).value,
     "balanced": lambda n, x, y: balancing.balanced(n, x),
     "measure": lambda n, x, y: measure(n, x, y, points=x + 1).columns,

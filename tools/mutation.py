@@ -2,9 +2,10 @@
 
     python tools/mutation.py curvature/trace symmetry/orbits
 
-mutmut makes the mutants of each module of ``flatness`` and runs the module's tests and doctests on
-every one, in a copy under _build/mutants. A survivor asks for a test of a property or a value, or
-is one that nothing can notice: an equivalent expression, a chunk size, the wording of an error.
+mutmut makes the mutants of each module of ``flatness`` and runs the module's tests (those of its
+room, where it has none of its own) and doctests on every one, in a copy under _build/mutants. A
+survivor asks for a test of a property or a value, or is one that nothing can notice: an equivalent
+expression, a chunk size, the wording of an error.
 """
 
 import ast
@@ -25,13 +26,14 @@ def prepare(module: str) -> Path:
     for folder in ("src", "tests"):
         shutil.copytree(ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
     room, name = module.split("/")
-    path = f"src/flatness/{module}.py"
+    path, own = f"src/flatness/{module}.py", f"tests/{room}/test_{name}.py"
+    tests = own if (ROOT / own).exists() else f"tests/{room}"
     (place / path).write_text(checked_below((place / path).read_text()))
     table = {
         "source_paths": ["src"],
         "only_mutate": [path],
         "use_git_change_detection": False,
-        "pytest_add_cli_args_test_selection": [f"tests/{room}/test_{name}.py", path],
+        "pytest_add_cli_args_test_selection": [tests, path],
         "timeout_multiplier": 5.0,
         "timeout_constant": 2.0,
     }

@@ -275,9 +275,19 @@ class FunctionLinks(SphinxTransform):
                     literal.replace_self(link)
 
 
+def skip_guests(
+    app: Sphinx, what: str, name: str, thing: object, skip: bool, options: object
+) -> bool | None:
+    """What a module only passes on is documented where it is defined, once."""
+    home, here = getattr(thing, "__module__", None), app.env.temp_data.get("autodoc:module")
+    guest = what == "module" and here and home and home != here and _ours(home)
+    return True if guest and home in all_modules() else None
+
+
 def setup(app: Sphinx) -> dict:
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.viewcode")
+    app.connect("autodoc-skip-member", skip_guests)
     app.connect("source-read", document_group)
     app.connect("env-get-outdated", pages_of_functions)
     app.connect("autodoc-process-docstring", as_written)

@@ -49,17 +49,33 @@ def statements(chapter: str) -> list[Statement]:
     return found
 
 
+TOKEN = re.compile(
+    r"(?:[^\s$`]*(?:\$[^$]*\$|`[^`]*`))+[^\s$`]*|\S+"
+)  # formulas and names in one piece
+
+
 def beginning(text: str, longest: int = 220) -> str:
-    """The first sentence, if it is short and has no formula cut in two.
+    """The first sentence, or as much of it as fits, with no formula cut in two. What begins with a
+    displayed formula begins after it.
 
     >>> beginning("Let $n > d$. Then it holds.")
     'Let $n > d$.'
+    >>> beginning("$$f = 0$$\\n\\nfor all $x$. Then"), beginning("Let $|x| = 1$ and more", 12)
+    ('… for all $x$.', 'Let $\\\\vert x\\\\vert  = 1$ …')
     """
-    paragraph = re.split(r"\n\s*\n|\n\$\$", text)[0].replace("\n", " ")
-    sentence = re.split(r"(?<=[.:])\s+(?=[A-Z(])", paragraph)[0].strip()
-    whole = sentence.count("$") % 2 == 0 and sentence.count("`") % 2 == 0
-    sentence = re.sub(r"(\{doc\}`)(?!/)", r"\1/book/", sentence)
-    return sentence.replace("|", r"\vert ") if whole and len(sentence) <= longest else "…"
+    text = re.sub(r"\A1\. ", "", text)  # a list: its first item
+    after = re.sub(r"\A\$\$.*?\$\$(?: *\([\w-]+\))?\s*", "", text, flags=re.S)
+    paragraph = re.split(r"\n\s*\n|\n\$\$|\n(?=[-*] |\d+\. )", after)[0].replace("\n", " ")
+    sentence = re.split(r"(?<=[.:])\s+(?=[A-Z(])|(?<=\.)\s+(?=[$*])", paragraph)[0].strip()
+    words, shown = TOKEN.findall(sentence), ""
+    for word in words:
+        if len(shown) + len(word) > longest:
+            shown += " …"
+            break
+        shown += f" {word}" if shown else word
+    shown = re.sub(r"(\{doc\}`)(?!/)", r"\1/book/", shown)
+    shown = shown.replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+    return f"… {shown}" if after != text and shown else shown or "…"
 
 
 def first_assertion(code: str, longest: int = 90) -> str:

@@ -12,6 +12,7 @@ import ast
 import importlib.util
 import json
 import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -19,6 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 BOOK = Path(__file__).resolve().parents[1]
+NO_BREAK = "\u2011"  # a hyphen at which no line ends
 
 
 def _execute_module():
@@ -47,8 +49,7 @@ def row(chapter: str, run: dict, stale: bool) -> str:
     )
     return (
         f"| {{doc}}`/book/{chapter}` | {len(cells)} | {checks} | {run.get('seconds', '–')} | "
-        f"{run.get('peak_gb', '–')} | {run.get('date', '–')} | "
-        f"{run.get('python', '–')} | {verdict} |"
+        f"{run.get('peak_gb', '–')} | {run.get('date', '–').replace('-', NO_BREAK)} | {verdict} |"
     )
 
 
@@ -66,19 +67,20 @@ def status(app: Sphinx, page: str, source: list[str]) -> None:
         for name in execute.chapters()
         if f"book/{name}" in app.env.found_docs and (BOOK / f"{name}.ipynb").is_file()
     ]
+    order = re.findall(r"book/(\w+)$", (BOOK.parent / "_toc.yml").read_text("utf-8"), re.M)
+    shown.sort(key=lambda name: order.index(name) if name in order else len(order))
     rows = [row(name, runs.get(name, {}), execute.is_stale(name)) for name in shown]
     seconds = sum(runs.get(name, {}).get("seconds", 0.0) for name in shown)
     table = [
-        "| chapter | code cells | checks | seconds | memory, GB | executed | Python | last verdict "
-        "|",
-        "|---|---|---|---|---|---|---|---|",
+        "| chapter | code cells | checks | seconds | memory, GB | executed | last verdict |",
+        "|---|---|---|---|---|---|---|",
         *rows,
     ]
-    source[0] = source[0].replace(
-        line,
-        "\n".join(table)
-        + f"\n\n{len(shown)} pages, {seconds:.0f} seconds of recorded run time in all.",
-    )
+    pythons = sorted({runs[name]["python"] for name in shown if "python" in runs.get(name, {})})
+    summary = f"{len(shown)} pages, {seconds:.0f} seconds of recorded run time in all"
+    if pythons:
+        summary += f", with Python {' and '.join(pythons)}"
+    source[0] = source[0].replace(line, "\n".join([*table, "", f"{summary}."]))
 
 
 def cloud(app: Sphinx, config: Config) -> None:

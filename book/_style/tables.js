@@ -22,4 +22,12 @@ addEventListener("DOMContentLoaded", () => {
     });
     table.after(link);
   });
+  // A table wider than its column is set tighter before it scrolls.
+  const fit = () => document.querySelectorAll("article table.typeset").forEach((table) => {
+    table.classList.remove("tight");
+    table.classList.toggle("tight", table.scrollWidth > table.parentElement.clientWidth);
+  });
+  fit();
+  addEventListener("load", fit);
+  addEventListener("resize", fit);
 });

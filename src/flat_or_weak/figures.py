@@ -69,7 +69,9 @@ def _array(values: Tensor | Sequence[float]) -> np.ndarray:
     )
 
 
-def estimate_against_exact(exact: Tensor, estimate: Tensor, standard_error: Tensor) -> Axes:
+def estimate_against_exact(
+    exact: Tensor, estimate: Tensor, standard_error: Tensor, *, title: str = ""
+) -> Axes:
     """Estimates with one-standard-error bars against exact values, and the diagonal on which they
     should scatter.
     """
@@ -78,20 +80,21 @@ def estimate_against_exact(exact: Tensor, estimate: Tensor, standard_error: Tens
     axes.errorbar(exact, estimate, yerr=error, fmt="o", ms=3, lw=0.8, color=BLUE, ecolor=GREY)
     ends = [min(exact.min(), estimate.min()), max(exact.max(), estimate.max())]
     axes.plot(ends, ends, color=ORANGE, lw=1, label="exact = estimate")
-    axes.set(xlabel="exact trace", ylabel="Hutchinson estimate")
-    axes.legend(frameon=False)
+    axes.set(xlabel="exact trace", ylabel="Hutchinson estimate", title=title)
+    axes.legend(frameon=False, loc="upper left")
     return axes
 
 
 def measures_against_accuracy(
-    table: pd.DataFrame, measures: Mapping[str, str], rho: Mapping[str, float]
+    table: pd.DataFrame, measures: Mapping[str, str], rho: Mapping[str, float], *, title: str = ""
 ) -> np.ndarray:
     """One scatter plot per measure (column -> label) against test accuracy in per cent, titled with
     its rank correlation.
     """
-    _, axes = plt.subplots(
-        1, len(measures), figsize=(3.1 * len(measures), 3.1), sharey=True, layout="constrained"
+    figure, axes = plt.subplots(
+        1, len(measures), figsize=(3.1 * len(measures), 3.3), sharey=True, layout="constrained"
     )
+    figure.suptitle(title)
     for panel, (column, label) in zip(np.atleast_1d(axes), measures.items(), strict=True):
         panel.scatter(
             table[column], 100 * table["test_accuracy"], s=12, color=BLUE, alpha=0.75, linewidths=0
@@ -118,7 +121,8 @@ def intervals(rows: Sequence[tuple[str, float, tuple[float, float], float | None
     axes.axvline(0, color=GREY, lw=0.8)
     axes.set_xlabel("Spearman's $\\rho$ with test accuracy")
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    axes.legend(handles.values(), handles.keys(), frameon=False, fontsize=8)
+    if len(handles) > 1:  # alone, ours need no name
+        axes.legend(handles.values(), handles.keys(), frameon=False, fontsize=8)
     return axes
 
 

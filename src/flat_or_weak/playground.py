@@ -111,7 +111,8 @@ def interpolators_data(interpolators: pd.DataFrame, adversary: pd.DataFrame) -> 
     population loss).
 
     The flattest of a data set (target, ratio and seed) is the smallest F* that any of the recorded
-    kinds reached on it. The adversary's pairs are its own record: what it paid for being bad.
+    kinds reached on it. The adversary's pairs are its own record: what it paid for being bad, and
+    where the flattest found is bad itself, that one.
     """
     table = interpolators.dropna(subset=["flatness", "relative"])
     best = table.groupby(["target", "ratio", "seed"])["flatness"].transform("min")
@@ -124,9 +125,11 @@ def interpolators_data(interpolators: pd.DataFrame, adversary: pd.DataFrame) -> 
         ].values.tolist()
     for key, part in adversary.groupby(["target", "ratio"], sort=False):
         target, ratio = cast(tuple[str, float], key)
-        found[target][f"{ratio:g}"]["adversary"] = part[
-            ["flatness_ratio", "adversary_relative"]
-        ].values.tolist()
+        own = part["adversary_relative"].where(
+            part["adversary"] != part["best"], part["best_relative"]
+        )
+        pairs = part.assign(relative=own)[["flatness_ratio", "relative"]]
+        found[target][f"{ratio:g}"]["adversary"] = pairs.values.tolist()
     return found
 
 

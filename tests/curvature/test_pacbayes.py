@@ -11,16 +11,8 @@ from properties import examples, short_and_long
 from scipy import integrate, stats
 from scipy.special import rel_entr
 
-from flatness.curvature.pacbayes import (
-    NoisyTraining,
-    bernoulli_kl,
-    gaussian_bound,
-    gaussian_kl,
-    kl_inverse,
-    log_xi,
-    noise_at_error,
-    uniform_kl,
-)
+from flatness.curvature.pacbayes import bernoulli_kl, gaussian_bound, kl_inverse, log_xi, uniform_kl
+from flatness.curvature.parameter_noise import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.networks.mlp import MLPEnsemble
 
 repeatable = settings(max_examples=examples(60))

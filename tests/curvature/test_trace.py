@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from properties import short_and_long
 
 from flatness.curvature import trace as curvature
+from flatness.curvature.output_hessian import output_factor
 from flatness.curvature.trace import (
     _chunk_sizes,
     _is_narrow,
     hessian_trace,
     hutchinson_trace,
     mean_loss,
-    output_factor,
 )
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.training import SGD, order_generators, train

@@ -7,15 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from flatness.datasets import archives, download, embed, images
-from flatness.datasets.images import (
-    MissingImages,
-    child_indices,
-    embedded_pool,
-    load,
-    load_pool,
-    unseen_pool,
-)
+from flatness.datasets import archives, download, embed, images, pools
+from flatness.datasets.images import child_indices, load, unseen_pool
+from flatness.datasets.pools import MissingImages, embedded_pool, load_pool
 
 COVERED = [
     (name, n, seed)
@@ -131,8 +125,8 @@ def test_embedded_arrays_are_pinned(name):
 @pytest.fixture
 def copies(monkeypatch, tmp_path):
     """The package's data in a folder of the test's own, which is read in its place."""
-    shutil.copytree(images.files("flatness.datasets") / "data", tmp_path / "data")
-    monkeypatch.setattr(images, "files", lambda room: tmp_path)
+    shutil.copytree(pools.files("flatness.datasets") / "data", tmp_path / "data")
+    monkeypatch.setattr(pools, "files", lambda room: tmp_path)
     embedded_pool.cache_clear()
     yield tmp_path / "data"
     embedded_pool.cache_clear()
@@ -164,7 +158,7 @@ def test_replaced_embedded_images_are_refused_by_name(copies, replace):
 
 
 def test_embedded_files_are_small():
-    folder = images.files("flatness.datasets") / "data"
+    folder = pools.files("flatness.datasets") / "data"
     assert sum((folder / f"{name}.npz").stat().st_size for name in images.NAMES) < 10e6
 
 
@@ -214,9 +208,9 @@ def numbered(tmp_path_factory):
 def numbered_mnist(numbered, monkeypatch):
     folder, digests = numbered
     monkeypatch.setitem(archives.ARCHIVES, "mnist", archives.Archive("mnist", digests, ()))
-    images._full_pool.cache_clear()
+    pools._full_pool.cache_clear()
     yield folder
-    images._full_pool.cache_clear()
+    pools._full_pool.cache_clear()
 
 
 def carried(x):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from two_layer_cases import random_network
 
+from flatness.datasets.input_laws import sample_inputs
 from flatness.datasets.population import (
     activation_kernel,
     cross_moment,
@@ -13,7 +14,7 @@ from flatness.datasets.population import (
     second_moment,
     target_moments,
 )
-from flatness.datasets.targets import TARGETS, make_target, sample_inputs
+from flatness.datasets.targets import TARGETS, make_target
 from flatness.networks.activations import ACTIVATIONS, RELU, Activation
 from flatness.networks.two_layer import TwoLayer
 

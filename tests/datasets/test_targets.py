@@ -1,15 +1,8 @@
 import pytest
 import torch
 
-from flatness.datasets.targets import (
-    LAWS,
-    TARGETS,
-    SingleIndexSum,
-    draw,
-    make_target,
-    random_directions,
-    sample_inputs,
-)
+from flatness.datasets.input_laws import LAWS, sample_inputs
+from flatness.datasets.targets import TARGETS, SingleIndexSum, draw, make_target, random_directions
 from flatness.networks.activations import ABS, LEAKY_RELU, RELU, RELU2, SQUARE
 
 

@@ -21,11 +21,10 @@ from process_groups import wait_for_the_end_of_all, workers_of
 from flat_or_weak import records
 from flat_or_weak.engine import checkpoints, registry, runner
 from flat_or_weak.engine.checkpoints import CheckpointError, Checkpoints
+from flat_or_weak.engine.experiment import Experiment
 from flat_or_weak.engine.scheduling import completed, run_units
 
-COIN = registry.Experiment(
-    "coins", coin_experiment, {"quick": CoinConfig(units=3), "paper": CoinConfig()}
-)
+COIN = Experiment("coins", coin_experiment, {"quick": CoinConfig(units=3), "paper": CoinConfig()})
 
 
 @pytest.fixture(autouse=True)
@@ -284,7 +283,8 @@ def start_of_two_workers(folder):
     """The command, in a session of its own, once it has kept three units."""
     program = (
         "import sys, coin_experiment; from flat_or_weak.engine import registry, runner;"
-        "registry.EXPERIMENTS['coin'] = registry.Experiment('', coin_experiment, "
+        "from flat_or_weak.engine.experiment import Experiment;"
+        "registry.EXPERIMENTS['coin'] = Experiment('', coin_experiment, "
         "{'paper': coin_experiment.CoinConfig(units=40, seconds=.1)});"
         "sys.exit(runner.main_run(['coin', '--workers', '2', *sys.argv[1:]]))"
     )

@@ -31,6 +31,7 @@ from properties import short_and_long
 from flat_or_weak import records
 from flat_or_weak.engine import checkpoints, registry, runner, verify
 from flat_or_weak.engine.checkpoints import CheckpointError
+from flat_or_weak.engine.experiment import Experiment
 
 UNITS = 5
 
@@ -228,7 +229,7 @@ class Runs(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def coin(monkeypatch):
-    experiment = registry.Experiment("", coin_experiment, {"paper": CoinConfig(units=UNITS)})
+    experiment = Experiment("", coin_experiment, {"paper": CoinConfig(units=UNITS)})
     monkeypatch.setitem(registry.EXPERIMENTS, "coin", experiment)
     monkeypatch.setattr(coin_experiment, "compute", compute)
     monkeypatch.setattr(os, "fsync", lambda file: None)  # nobody pulls the plug here

@@ -10,6 +10,7 @@ from coin_experiment import CoinConfig
 from flat_or_weak import records
 from flat_or_weak.engine import comparison, registry, runner, verify
 from flat_or_weak.engine.comparison import compare
+from flat_or_weak.engine.experiment import Experiment
 
 EXPECTED = [name for name in registry.EXPERIMENTS if name not in verify.PLANNED]
 TABLE = pd.DataFrame(
@@ -111,7 +112,7 @@ def test_float32_without_a_spread_to_compare_with_must_be_the_same():
 
 
 def test_a_recorded_experiment_is_computed_again(tmp_path, monkeypatch, capsys):
-    coin = registry.Experiment("coins", coin_experiment, {"paper": CoinConfig(units=4, seconds=0)})
+    coin = Experiment("coins", coin_experiment, {"paper": CoinConfig(units=4, seconds=0)})
     monkeypatch.setitem(registry.EXPERIMENTS, "pair_proxy_mnist", coin)
     monkeypatch.setattr(coin_experiment, "compute", _seeded(coin_experiment.compute))
     runner.run_and_record(
@@ -135,7 +136,7 @@ def _seeded(compute):
 
 
 def test_a_record_that_cannot_be_checked_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
-    coin = registry.Experiment("coins", coin_experiment, {"paper": CoinConfig(units=4, seconds=0)})
+    coin = Experiment("coins", coin_experiment, {"paper": CoinConfig(units=4, seconds=0)})
     for name in ("pair_proxy_mnist", "pair_proxy_fashion", "splits"):
         monkeypatch.setitem(registry.EXPERIMENTS, name, coin)
     monkeypatch.setattr(coin_experiment, "compute", _seeded(coin_experiment.compute))
@@ -166,7 +167,7 @@ def test_without_records_there_is_nothing_to_agree_with(tmp_path, capsys):
 def test_what_is_planned_is_named_and_missing_only_where_it_is_asked_for(
     tmp_path, monkeypatch, capsys
 ):
-    coin = registry.Experiment("coins", coin_experiment, {"paper": CoinConfig(units=4, seconds=0)})
+    coin = Experiment("coins", coin_experiment, {"paper": CoinConfig(units=4, seconds=0)})
     monkeypatch.setattr(verify, "EXPERIMENTS", {"splits": coin, "coin": coin})
     monkeypatch.setattr(verify, "PLANNED", ("coin",))
     monkeypatch.setattr(coin_experiment, "compute", _seeded(coin_experiment.compute))
@@ -203,7 +204,7 @@ def test_only_what_the_book_says_is_missing_is_planned():
 @pytest.fixture
 def recorded(tmp_path, monkeypatch):
     """A record of twelve units of five rows under a name of its own, and how to change it."""
-    coin = registry.Experiment("coins", coin_experiment, {"paper": CoinConfig(seconds=0)})
+    coin = Experiment("coins", coin_experiment, {"paper": CoinConfig(seconds=0)})
     monkeypatch.setitem(registry.EXPERIMENTS, "coin", coin)
     monkeypatch.setattr(coin_experiment, "compute", _seeded(coin_experiment.compute))
     path = runner.run_and_record("coin", device="cpu", folder=tmp_path, workers=1, progress=False)

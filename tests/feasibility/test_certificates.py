@@ -11,14 +11,13 @@ from properties import examples
 
 from flatness.feasibility.certificates import (
     Farkas,
-    certified_system,
     exact_farkas,
     exact_witness,
     farkas_residual,
     margins,
-    verify,
 )
 from flatness.feasibility.pairs import pair_verdicts
+from flatness.feasibility.verification import certified_system, verify
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,14 @@ from properties import LONG
 from flatness.feasibility import extension, refutations
 from flatness.feasibility.certificates import Farkas, exact_farkas
 from flatness.feasibility.extension import (
-    NO_LABEL,
     _inclusion,
     _log_depth,
     _thin,
-    _Tree,
     count_labellings,
     estimate_labellings,
 )
 from flatness.feasibility.labelled_points import TrainingPolicyInfeasible
+from flatness.feasibility.labelling_tree import NO_LABEL, _Tree
 from flatness.feasibility.pairs import pair_verdicts
 from flatness.feasibility.policy_cone import PolicyCone
 

@@ -9,14 +9,7 @@ from properties import LONG, examples
 from scipy.optimize import linprog
 
 from flatness.feasibility import oracle as oracle_module
-from flatness.feasibility.certificates import (
-    Farkas,
-    certified_system,
-    exact_farkas,
-    exact_witness,
-    farkas_residual,
-    verify,
-)
+from flatness.feasibility.certificates import Farkas, exact_farkas, exact_witness, farkas_residual
 from flatness.feasibility.labelled_points import TrainingPolicyInfeasible
 from flatness.feasibility.pairs import (
     _ever_above,
@@ -25,6 +18,7 @@ from flatness.feasibility.pairs import (
     refutations,
 )
 from flatness.feasibility.policy_cone import PolicyCone
+from flatness.feasibility.verification import certified_system, verify
 
 CLEAR = 1e-6  # a linear program with default tolerances is believed beyond this margin
 

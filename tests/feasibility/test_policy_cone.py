@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from flatness.feasibility.policy_cone import PolicyCone, homogenise, whiten
+from flatness.feasibility.policy_cone import PolicyCone
+from flatness.feasibility.whitening import homogenise, whiten
 
 CLASSES, D = 3, 4
 

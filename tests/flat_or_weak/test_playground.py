@@ -66,14 +66,22 @@ def test_best_is_per_data_set():
         }
     )
     attack = pd.DataFrame(
-        {"target": ["abs"], "ratio": [2], "flatness_ratio": [1.5], "adversary_relative": [0.5]}
+        {
+            "target": "abs",
+            "ratio": 2,
+            "best": [2.0, 2.0],
+            "adversary": [3.0, 2.0],
+            "flatness_ratio": [1.5, 1.0],
+            "best_relative": [0.0, 0.7],
+            "adversary_relative": [0.5, 0.9],
+        }
     )
     assert interpolators_data(table, attack) == {
         "abs": {
             "2": {
                 "p": [[1.0, 0.0], [2.0, 2.0]],
                 "q": [[3.0, 1.0], [1.0, 3.0]],
-                "adversary": [[1.5, 0.5]],
+                "adversary": [[1.5, 0.5], [1.0, 0.7]],
             }
         }
     }

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flat_or_weak.tables import PHONE, typeset, written
+from flat_or_weak.table_cells import written
+from flat_or_weak.tables import PHONE, typeset
 from flatness.statistics.comparisons import Estimate
 
 

@@ -3,8 +3,9 @@ import torch
 from properties import short_and_long
 from two_layer_cases import random_network
 
+from flatness.datasets.input_laws import sample_inputs
 from flatness.datasets.population import population_loss
-from flatness.datasets.targets import draw, make_target, sample_inputs
+from flatness.datasets.targets import draw, make_target
 from flatness.interpolators.adversarial import _pull, adversary
 from flatness.interpolators.constructions import teacher
 from flatness.interpolators.penalised import Schedule

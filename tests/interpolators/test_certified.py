@@ -8,12 +8,13 @@ import scipy.optimize
 import torch
 
 from flatness.datasets.targets import draw
+from flatness.interpolators.candidates import best_of
 from flatness.interpolators.cells import cell_count, cells
 from flatness.interpolators.certified import certified_flattest
 from flatness.interpolators.dual import CellDuals, dual_ratio, simple_supremum
 from flatness.interpolators.penalised import Schedule
 from flatness.interpolators.polish import InterpolationError
-from flatness.interpolators.search import best_of, flattest, initial_network
+from flatness.interpolators.search import flattest, initial_network
 from flatness.networks.activations import ABS, LEAKY_RELU, RELU, RELU2, Activation
 from flatness.networks.two_layer import TwoLayer, at_kink, half_mse
 from flatness.symmetry.orbits import orbit_minimum, orbit_terms

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from flatness.curvature.norms import variation_norm
+from flatness.datasets.input_laws import sample_inputs
 from flatness.datasets.population import population_loss
-from flatness.datasets.targets import draw, sample_inputs
+from flatness.datasets.targets import draw
 from flatness.interpolators.constructions import (
     gradient_descent,
     memoriser,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from flatness.datasets.targets import random_directions, sample_inputs
+from flatness.datasets.input_laws import sample_inputs
+from flatness.datasets.targets import random_directions
 from flatness.interpolators.harmonics import (
     cosine_multiplier,
     harmonic_dimension,

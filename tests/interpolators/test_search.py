@@ -5,10 +5,12 @@ from two_layer_cases import random_inputs
 from flatness.datasets.population import population_loss
 from flatness.datasets.targets import draw
 from flatness.interpolators.bounds import flatness_lower_bound
+from flatness.interpolators.candidates import best_of
 from flatness.interpolators.constructions import memoriser, teacher
 from flatness.interpolators.penalised import Schedule
 from flatness.interpolators.polish import InterpolationError, gauss_newton
-from flatness.interpolators.search import best_of, flattest, initial_network, linear_programme
+from flatness.interpolators.search import flattest, initial_network
+from flatness.interpolators.second_layer import linear_programme
 from flatness.networks.activations import ABS, RELU, RELU2
 from flatness.networks.two_layer import TwoLayer, half_mse
 from flatness.symmetry.orbits import orbit_minimum, split_to_width

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from flatness.datasets.targets import sample_inputs
+from flatness.datasets.input_laws import sample_inputs
 from flatness.interpolators.small_ball import (
     gordon_limit,
     silent_direction,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from deep_cases import problem
 
-from flatness.curvature.pacbayes import NoisyTraining, gaussian_kl, noise_at_error
+from flatness.curvature.parameter_noise import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.feasibility.extension import count_labellings
 from flatness.feasibility.pairs import pair_verdicts_ensemble
 from flatness.measures import MEASURES, NEEDS, Subject, measure_all
@@ -91,7 +91,16 @@ def test_claimed_invariances_hold_and_the_others_fail(subject, base, change):
 
 
 def test_divergence_is_invariant_under_permutations_in_law_only(subject, base):
-    """The same draws meet other units: the estimate moves by its Monte Carlo error, no more."""
+    """The same draws meet other units: the estimate moves by its Monte Carlo error, no more. From
+    initial weights that stay as they are, the distance moves.
+    """
+    start, moved = (
+        subject.networks.map(lambda block: 0.9 * block),
+        CHANGES["permutation"](subject.networks, torch.Generator().manual_seed(1)),
+    )
+    one = torch.ones(len(SEEDS), dtype=torch.float64)
+    apart = [gaussian_kl(networks, start, one) for networks in (subject.networks, moved)]
+    assert (apart[1] > 2 * apart[0]).all()
     shift = {}
     for change in ("permutation", "neuron rescaling"):
         moved = CHANGES[change](subject.networks, torch.Generator().manual_seed(1))

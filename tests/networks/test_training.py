@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from flatness.networks import training
+from flatness.networks import first_layer, training
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.training import SGD, accuracy, order_generators, train
 
@@ -76,7 +76,7 @@ def test_both_first_layers_agree(monkeypatch):
     x, y = blobs(n=10)
     net, sgd = MLPEnsemble.from_seeds(WIDTHS, range(3)), SGD(4, 0.1, max_epochs=20)
     dual = train(net, x, y, sgd, order_generators(range(3)))
-    monkeypatch.setattr(training, "_DualFirstLayer", training._PrimalFirstLayer)
+    monkeypatch.setattr(training, "_DualFirstLayer", first_layer._PrimalFirstLayer)
     primal = train(net, x, y, sgd, order_generators(range(3)))
     for a, b in zip(
         dual.networks.parameters().values(), primal.networks.parameters().values(), strict=True
@@ -142,7 +142,7 @@ def test_rate_drops_late():
     assert [sgd.rate(e) for e in (1, 8, 9, 10)] == [1.0, 1.0, 0.1, 0.1]
 
 
-@pytest.mark.parametrize("cls", [training._PrimalFirstLayer, training._DualFirstLayer])
+@pytest.mark.parametrize("cls", [first_layer._PrimalFirstLayer, first_layer._DualFirstLayer])
 def test_step_stays_on_its_device(cls):
     net = MLPEnsemble.from_seeds(WIDTHS, [0, 1], device="meta", dtype=torch.float32)
     x = torch.empty(9, 12, device="meta")

@@ -6,7 +6,7 @@ import pytest
 
 from flat_or_weak.engine.scheduling import run_units
 from flat_or_weak.studies import confounds, factorial, probe_sets, splits
-from flatness.datasets.images import MissingImages, load_pool
+from flatness.datasets.pools import MissingImages, load_pool
 from flatness.statistics.ranks import partial_spearman, spearman_rho
 
 try:

@@ -5,7 +5,7 @@ import pytest
 from flat_or_weak.engine.scheduling import run_units
 from flat_or_weak.studies import noise_divergence
 from flat_or_weak.studies.noise_divergence import NoiseDivergenceConfig, data_hashes, summarise
-from flatness.curvature.pacbayes import NoisyTraining, gaussian_kl, noise_at_error
+from flatness.curvature.parameter_noise import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.datasets.images import load
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.training import SGD, accuracy, order_generators, train

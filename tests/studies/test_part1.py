@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from flat_or_weak.engine.scheduling import run_units
-from flat_or_weak.studies import part1
+from flat_or_weak.studies import part1, part1_cells
 
 SMALL = part1.InterpolatorsConfig(
     targets=("three_relu", "relu2"), ratios=(1.5, 5), d=5, seeds=(0, 1), steps=40
@@ -29,7 +29,7 @@ def test_a_cell_alone_gives_the_same_numbers(table):
 
 
 def test_adversary_and_flattest_cells():
-    rows = part1.adversary_cell(
+    rows = part1_cells.adversary_cell(
         part1.AdversaryConfig(d=6, seeds=(0,), steps=100, rounds=2), "three_relu", 4
     )
     assert rows[0]["flatness_ratio"] >= 1 and rows[0]["adversary_relative"] >= 0.5
@@ -38,7 +38,7 @@ def test_adversary_and_flattest_cells():
         ("p", "relu", "three_relu", "cube", 0.0, 5, 4),
         ("p", "relu", "zero", "gaussian", 1.0, 5, 4),
     ):
-        row = part1.flattest_cell(config, *arguments)[0]
+        row = part1_cells.flattest_cell(config, *arguments)[0]
         assert row["half_mse"] < 1e-18 and row["failure"] == ""
         assert (row["loss_error"] > 0) == (row["law"] == "cube")
 
@@ -49,6 +49,6 @@ def test_failures_are_reported_one_by_one():
     from flatness.networks.activations import RELU
 
     data = draw("three_relu", 11, 7, list(range(12)))
-    results = part1.attempt(lambda one: memoriser(one.x, one.y, RELU), data)
+    results = part1_cells.attempt(lambda one: memoriser(one.x, one.y, RELU), data)
     failed = [isinstance(result, str) for result in results]
     assert any(failed) and not all(failed)

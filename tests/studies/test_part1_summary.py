@@ -6,6 +6,7 @@ import pytest
 
 from flat_or_weak.studies.part1_summary import (
     adversary_summary,
+    flatter_of_two,
     flattest_summary,
     interpolators_summary,
     mean_interval,
@@ -87,3 +88,22 @@ def test_other_summaries():
     assert summary["slope in n: p, gaussian, 0.0, 5"]["loss"][0] == pytest.approx(-1)
     assert "loss" not in flattest_summary(flat.assign(loss=0.0))["slope in n: p, gaussian, 0.0, 5"]
     assert summary["p, gaussian, 0.0, 5, 4"]["exact"] == 0
+
+
+def test_the_flatter_of_two_networks():
+    nan = float("nan")
+    table = pd.DataFrame(
+        {
+            "half_mse": [0.0, 0.0, 0.0, 1.0, nan],
+            "flatness": [2.0, 1.0, 4.0, 1.0, nan],
+            "from_teacher": [1.0, 2.0, nan, 1.0, nan],
+            "relative": [0.1, 0.2, 0.3, 0.4, nan],
+            "from_teacher_relative": [0.5, 0.6, nan, 0.7, nan],
+            "lower_bound": [0.5, 0.5, 1.0, 0.5, 0.5],
+        }
+    )
+    shown = flatter_of_two(table)
+    assert shown.least.tolist() == [1.0, 1.0, 4.0]
+    assert shown.second.tolist() == [True, False, False]
+    assert shown.least_relative.tolist() == [0.5, 0.2, 0.3]
+    assert shown.least_gap.tolist() == [0.5, 0.5, 0.75]

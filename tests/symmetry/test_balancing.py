@@ -15,16 +15,8 @@ from flatness.networks.activations import RELU
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.two_layer import TwoLayer
 from flatness.symmetry import orbits as symmetry
-from flatness.symmetry.balancing import (
-    TraceFlow,
-    _flow_total,
-    balance,
-    balanced,
-    imbalance,
-    on_cycles,
-    orbit_minimum,
-    trace_flow,
-)
+from flatness.symmetry.balancing import balance, balanced, imbalance, orbit_minimum
+from flatness.symmetry.flow_graph import TraceFlow, _flow_total, on_cycles, trace_flow
 from flatness.symmetry.rescaling import add_unread_units, permute_neurons, rescale_neurons
 
 ZERO = torch.zeros(1, dtype=torch.float64)

@@ -101,6 +101,23 @@ def test_a_scale_that_is_not_positive_is_refused_because_it_changes_the_function
     assert (flipped(x) - networks(x)).abs().max() > 0.01
 
 
+@pytest.mark.parametrize(("bias", "grows"), [(0.5, True), (-9.0, False)])
+def test_the_trace_grows_by_any_factor_if_the_last_hidden_layer_is_live(bias, grows):
+    """A live unit below a last hidden layer that is dead does not help (the rule book, B1)."""
+
+    def full(*rows):
+        return torch.tensor([rows], dtype=torch.float64)
+
+    net = MLPEnsemble(
+        [full([1.0, 2.0]), full([1.0]), full([1.0], [-2.0])],
+        [full(0.1), full(bias), full(0.3, -0.2)],
+    )
+    x = full([0.2, 0.7], [0.9, 0.4])[0]
+    before = hessian_trace(net, x).total
+    after = hessian_trace(t_gamma(t_beta(net, 50.0), 1e3), x).total
+    assert (after > 1e3 * before).all() if grows else torch.allclose(after, before)
+
+
 def test_permutations_keep_function_and_trace():
     networks, x = case()
     for layer, order in ((0, [3, 1, 0, 2, 6, 5, 4]), (1, [1, 2, 3, 0])):

@@ -13,22 +13,24 @@ from hypothesis import strategies as st
 from properties import examples
 
 from flatness.weakness.languages import (
-    ClashError,
     Vocabulary,
-    clash,
-    extension,
     language,
-    length,
     maximal,
     random_vocabulary,
     relabel_states,
-    spell,
-    statement,
-    statement_set,
     subset_sum,
     superset_sum,
     vocabulary,
     weakness,
+)
+from flatness.weakness.statements import (
+    ClashError,
+    clash,
+    extension,
+    length,
+    spell,
+    statement,
+    statement_set,
 )
 
 repeatable = settings(max_examples=examples(60))

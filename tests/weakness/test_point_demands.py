@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 from properties import examples
 from scipy.stats import beta, binom
 
-from flatness.weakness.point_demands import (
+from flatness.weakness.interval_unions import (
     buffer_set,
     comb_buffer,
     contains,
+    intersection,
+    measure,
+)
+from flatness.weakness.point_demands import (
     estimate_survival,
     gamma_poisson_points,
-    intersection,
     interval,
     least_survival,
-    measure,
     mixture_of_counts,
     poisson_points,
     tilted_points,

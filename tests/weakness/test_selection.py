@@ -7,7 +7,8 @@ import pytest
 
 from flatness.weakness import selection
 from flatness.weakness.demands import independent_demands, survival_by_enumeration
-from flatness.weakness.languages import language, length, maximal, statement, vocabulary
+from flatness.weakness.languages import language, maximal, vocabulary
+from flatness.weakness.statements import length, statement
 from flatness.weakness.tasks import buffer_sizes, correct_policies, task, unseen_masks
 
 

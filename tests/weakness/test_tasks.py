@@ -6,15 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from properties import examples
 
-from flatness.weakness.languages import (
-    ClashError,
-    extension,
-    language,
-    length,
-    random_vocabulary,
-    vocabulary,
-    weakness,
-)
+from flatness.weakness.languages import language, random_vocabulary, vocabulary, weakness
+from flatness.weakness.statements import ClashError, extension, length
 from flatness.weakness.tasks import (
     Task,
     buffer,

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from flat_or_weak import records
 from flat_or_weak.engine.comparison import DERIVED, KEYS, Comparison, compare, different
-from flat_or_weak.engine.registry import EXPERIMENTS, Experiment
+from flat_or_weak.engine.experiment import Experiment
+from flat_or_weak.engine.registry import EXPERIMENTS
 from flatness._internal.arguments import integer
 from flatness.networks.device import default_device, default_dtype
 

@@ -22,6 +22,7 @@ from flat_or_weak.studies import (
     vanishing_summary,
 )
 from flat_or_weak.studies import matched_pairs as pair_matching
+from flat_or_weak.studies.part1_summary import flatter_of_two
 from flatness.statistics.comparisons import Estimate, Measured, measured_mean, measured_rho
 from flatness.statistics.scaling import power_law
 
@@ -142,12 +143,12 @@ def flattest_loss(panel: str) -> Statistic:
     """Relative population loss of the flattest interpolator found, at the largest d and n/d."""
 
     def cases() -> dict[str, Case]:
-        table = table_of("part1_flattest").dropna(subset=["flatness"])
+        table = flatter_of_two(table_of("part1_flattest"))
         part = table[table["panel"] == panel]
         for column in ("d", "ratio"):
             part = part[part[column] == part[column].max()]
         label = f"d = {part['d'].iloc[0]}, n/d = {part['ratio'].iloc[0]:g}"
-        return {label: Case(measured_mean(part["relative"].tolist()), f"{len(part)} seeds")}
+        return {label: Case(measured_mean(part["least_relative"].tolist()), f"{len(part)} seeds")}
 
     return Statistic("relative population loss of the flattest interpolator found", cases)
 

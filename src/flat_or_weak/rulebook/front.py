@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,6 +12,7 @@ from flat_or_weak import published
 from flat_or_weak.figures import BLUE, GREY, ORANGE
 from flat_or_weak.rulebook.estimates import BATCH_EFFECT, DATA, Statistic, adversary_slopes, gap
 from flat_or_weak.rulebook.over_splits import over_splits, rhos_of, stronger
+from flat_or_weak.rulebook.tables import link
 from flatness.statistics.comparisons import Estimate
 
 SHOWN = {  # measure -> its name in the figure
@@ -39,12 +42,12 @@ def sentences() -> list[str]:
     slopes = sorted(_estimates(adversary_slopes()), key=lambda e: e.value)
     better = _estimates(stronger(noise, pair, signs=(-1, 1)))
     early, late = (_estimates(gap(n))[0] for n in (2000, 60000))
-    batch = _estimates(BATCH_EFFECT)
+    batch, sizes = _estimates(BATCH_EFFECT), list(BATCH_EFFECT.cases())
     return [
         f"The pair proxy of weakness goes with test accuracy on new data splits, rho = "
         f"{_both(over_splits(pair))}; the raw trace of the Hessian does not, "
-        f"{_both(over_splits('trace'))}, unless the number of epochs is held fixed, "
-        f"{_both(over_splits('trace', 'epochs'))}.",
+        f"{_both(over_splits('trace'))}, unless the number of epochs is held fixed (looked at "
+        f"afterwards), {_both(over_splits('trace', 'epochs'))}.",
         f"The effective rank of the frozen features, which counts no completions, does better, "
         f"{_both(over_splits(rank))}; given it, {_both(over_splits(pair, rank))} is left of the "
         "pair proxy.",
@@ -53,13 +56,41 @@ def sentences() -> list[str]:
         f"{better[0].text()} on MNIST and {better[1].text()} on Fashion-MNIST.",
         f"Interpolating two-layer networks with at least half the loss of a constant cost more "
         f"flatness than the flattest found, by a ratio that grows like (n/d)^s, s from "
-        f"{slopes[0].text()} to {slopes[-1].text()} over {len(slopes)} targets at d = 20, by "
-        "search. That the ratio "
+        f"{slopes[0].text()} to {slopes[-1].text()} over {len(slopes)} targets at d = 20, n/d = 4 "
+        "to 16, by search. That the ratio "
         "grows is also proved, for noiseless labels of a network, degree 1, no biases.",
-        f"On MNIST the advantage of large batches, {early.text()} points at n = 2,000, is "
-        f"{late.text()} at 60,000; at equal learning rate the large batch changes accuracy by "
-        f"{batch[0].text()} to {batch[-1].text()} points.",
+        f"On MNIST the advantage of large batches shrinks, from {early.text()} points at n = 2,000 "
+        f"to {late.text()} at 60,000; at equal learning rate the large batch changes accuracy by "
+        f"{batch[0].text()} to {batch[-1].text()} points ({sizes[0]} to {sizes[-1]}).",
     ]
+
+
+CHAPTERS = (  # where each sentence is argued
+    ("c3_confounds",),
+    ("c3_confounds",),
+    ("c3_confounds",),
+    ("a6_nongeneralising",),
+    ("b4_vanishing", "c3_confounds"),
+)
+
+
+def for_the_page(sentence: str, chapters: tuple[str, ...]) -> str:
+    """A sentence as the front page shows it: what it says before its numbers stands out, signs and
+    letters are typeset, and its chapters are linked.
+
+    >>> for_the_page("It goes with it, rho = -0.40 [-0.45, -0.35].", ("a1_question",))
+    '**It goes with it**, *ρ* = −0.40 [−0.45, −0.35] ([a1](a1_question.ipynb)).'
+    """
+    lead = re.match(r"[^\d]+?(?=[,:] [^,:]*\d)", sentence)
+    text = f"**{lead[0]}**{sentence[lead.end() :]}" if lead else sentence
+    text = re.sub(r"(?<=[ \[])-(?=\d)", "−", text)
+    text = (
+        text.replace("rho = ", "*ρ* = ")
+        .replace("(n/d)^s", "$(n/d)^s$")
+        .replace(", s from", ", $s$ from")
+    )
+    links = ", ".join(map(link, chapters))
+    return re.sub(r"\.$", f" ({links}).", text)
 
 
 def main_figure() -> Figure:

@@ -74,4 +74,16 @@ AMENDMENTS = (
         "seed, with the error over splits, instead of seeds alone. Rows on pairs of recorded "
         "networks at equal rank or equal count, after three calipers had been tried on them.",
     ),
+    (
+        "2026-11-28",
+        "The rows at one training loss leave out the networks that all others leave out, and are "
+        "corrected for the two traces: Fashion-MNIST from the other sign (p = .03 and .01) to "
+        "undecided (p = .07 and .06).",
+    ),
+    (
+        "2026-11-28",
+        "Part I's records anew: cells seeded by a hash of the whole key (two cells of a record "
+        "could share their seeds before), searches with their end on kinks, n/d = 2, 4, 8, 16. A3 "
+        "from these; A4 by the flatter of two searches, one of them from the teacher.",
+    ),
 )

@@ -34,6 +34,7 @@ ADDED = (  # partial correlations that the plan did not list: mirrors, and the c
     ("orbit_trace", ("epochs",)),
     ("epochs", ("orbit_trace",)),
 )
+MATCHED = ("matched_trace", "matched_orbit_trace")
 
 
 def _splits(data: str) -> pd.DataFrame:
@@ -103,18 +104,21 @@ def stronger(first: str, second: str, *, signs: tuple[int, int]) -> Statistic:
 
 def at_matched_loss(measure: str, most: float = 0.02) -> Statistic:
     """Rank correlation with the accuracy of networks stopped at a common training loss, pooled over
-    splits.
+    splits; Holm's correction over the two traces of a data set.
     """
 
     def cases() -> dict[str, Case]:
         found = {}
         for label, data in DATA.items():
-            part = table_of("splits")
-            part = part[(part["data"] == data) & (part["matched_loss"] <= most)]
-            rhos = confounds.rho_by_split(part, measure, outcome="matched_accuracy")
-            pooled = pooled_rho(rhos, int(part.groupby("split").size().min()))
+            part = _splits(data)
+            part = part[part["matched_loss"] <= most]
+            least = int(part.groupby("split").size().min())
+            rhos = {m: confounds.rho_by_split(part, m, outcome="matched_accuracy") for m in MATCHED}
+            both = {m: pooled_rho(values, least) for m, values in rhos.items()}
+            pooled = both[measure]
             one = measured_pooled(pooled.rho, *pooled.interval, pooled.replications)
-            found[label] = Case(one, _size(part))
+            p = holm({m: found.p for m, found in both.items()})
+            found[label] = Case(one, _size(part), p[measure])
         return found
 
     return Statistic(f"{words(measure)}: correlation with accuracy, pooled over splits", cases)

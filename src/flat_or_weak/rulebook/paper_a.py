@@ -70,6 +70,6 @@ PAPER_A = named(
         "For two-layer": "Flatness and generalisation are connected all the same",
         "Interpolators": "Bad interpolators cannot be made nearly as flat as the flattest",
         "For sums": "The flattest interpolators have small population loss",
-        "This holds": "... for many activations and input laws",
+        "This holds": "A3 and A4 hold for many activations and input laws",
     },
 )

@@ -40,7 +40,8 @@ THEORY = {
         "B1",
         B3,
         "true under conditions",
-        "by any factor, for a network with a hidden unit that is live on the data",
+        "by any factor, for a network with a unit of the last hidden layer that is live on the "
+        "data (where that layer is dead, live units below it do not help)",
         "max(errors) < 1e-10 and min(rows['T_beta', 20]) > 50",
         "all(flips == 0 for flips, _, _ in changed.values())",
     ),
@@ -161,7 +162,7 @@ SIZES = {
         "shrinking[100].rho > 0.5 and abs(shrinking[100_000].rho) < 0.1",
         "np.allclose(gained, 10 / 100_000)",
     ),
-    "... held against weakness: the pair proxy predicts at every n from 100 to 1,000 (MNIST)": (
+    "... held against weakness: the pair proxy predicts at every n tried (MNIST)": (
         present("B8", C3, at_sizes("pair_proxy"))
     ),
     "... and its correlation does not change with n (MNIST)": (
@@ -277,10 +278,14 @@ SHORT = {
     "... sharpness on MNIST": "Sharpness, by the raw trace, predicts on MNIST",
     "... sharpness on Fashion": "Sharpness, by the raw trace, predicts on Fashion-MNIST",
     "... nothing on MNIST": "Simplicity, by the weight norm, predicts nothing on MNIST",
-    "Weakness predicts better than sharpness by the trace": "It predicts better than the trace",
-    "Weakness predicts better than sharpness by the noise": "... better than the noise divergence",
+    "Weakness predicts better than sharpness by the trace": (
+        "The pair proxy predicts better than the trace"
+    ),
+    "Weakness predicts better than sharpness by the noise": (
+        "The pair proxy predicts better than the noise divergence"
+    ),
     "Weakness does not depend": "Weakness predicts equally on both data sets",
-    "Flat minima": "The orbit-minimal trace of trained networks tells nothing",
+    "Flat minima": "The orbit-minimal trace, given nothing else, tells nothing",
     "... the trace, given the training": "The trace tells nothing given the training loss",
     "... the trace, given the number": "The trace tells nothing given the number of epochs",
 }

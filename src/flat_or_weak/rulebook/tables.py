@@ -108,7 +108,10 @@ def outcomes(row: Row) -> tuple[str, str]:
         texts = "; ".join(f"`{text}` ({link(chapter)})" for chapter, text in row.asserts)
         return f"stated by us; executed: {texts}", "one of these assertions breaks"
     return {
-        "presence": (f"differs from 0, {sign}", f"other sign, or 90 % interval within {margin}"),
+        "presence": (
+            f"differs from 0, {sign}",
+            ("other sign, or " if row.sign else "") + f"90 % interval within {margin}",
+        ),
         "comparison": ("difference > 0", f"difference < 0, or 90 % interval within {margin}"),
         "absence": (f"90 % interval within {margin}", f"differs from 0, not within {margin}"),
         "replication": ("no visible difference, same finding", "visible difference"),
@@ -126,18 +129,19 @@ def outcomes(row: Row) -> tuple[str, str]:
 
 
 def what_would_change(table: pd.DataFrame) -> str:
-    """Per row: statistic, margin, what it rests on, both outcomes, when it was decided, and what it
-    came to.
+    """Per row: statistic and what it rests on, margin, both outcomes, when it was decided, and what
+    it came to.
     """
     lines = []
     for r in _rows(table):
         holds, fails = outcomes(r.row)
         statistic = r.row.statistic.words if r.row.statistic else r.polarity
-        lines.append(
-            (r.source, r.claim, statistic, _rests_on(r.row), holds, fails, r.row.decided, r.verdict)
-        )
-    columns = ("", "claim", "statistic", "n", "holds if", "does not hold if", "decided", "now")
-    return _table(columns, lines)
+        turns = f"*holds*: {holds}<br>*does not hold*: {fails}"
+        rests = f"{statistic} ({_rests_on(r.row)})"
+        lines.append((r.source, r.claim, rests, turns, r.row.decided, r.verdict))
+    return _table(
+        ("", "claim", "statistic (what it rests on)", "what decides", "decided", "now"), lines
+    )
 
 
 def _rests_on(row: Row) -> str:

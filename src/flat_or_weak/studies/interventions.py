@@ -18,9 +18,10 @@ from torch import Tensor
 from flat_or_weak.studies import interventions_plan as fixed
 from flat_or_weak.studies import pair_proxy
 from flat_or_weak.studies.interventions_training import Arm, Coordinates, Stopping, train_arm
-from flatness.curvature.pacbayes import NoisyTraining, gaussian_kl, noise_at_error
+from flatness.curvature.parameter_noise import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.curvature.trace import hessian_trace
-from flatness.datasets.images import N_TRAIN, Split, load
+from flatness.datasets.images import Split, load
+from flatness.datasets.pools import N_TRAIN
 from flatness.networks.features import effective_rank
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.training import Trained, accuracy

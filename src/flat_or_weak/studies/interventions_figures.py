@@ -57,7 +57,7 @@ def moved_together(table: pd.DataFrame, title: str) -> Figure:
     """Arms by rulers: how far each arm moved each ruler from the base arm, in standard deviations
     of the base arm within splits, and accuracy in the same unit.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5.4), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(9.6, 5.4), layout="constrained")
     for panel, (label, data) in zip(axes, recorded_data(table), strict=False):
         found = reading.shifts(table[table["data"] == data])
         values = found.to_numpy(float)

@@ -93,7 +93,7 @@ def _with_one(features: Tensor) -> Tensor:
 
 class Terms(NamedTuple):
     """The trace of the Hessian by the rescaling graph of its terms
-    (`flatness.symmetry.balancing.TraceFlow`): into layer 1 (M, d_1), biases of layer 2 (M, d_2),
+    (`flatness.symmetry.flow_graph.TraceFlow`): into layer 1 (M, d_1), biases of layer 2 (M, d_2),
     between (M, d_2, d_1), out of layer 2 (M, d_2), output biases (M,).
     """
 

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from flatness.curvature.pacbayes import NoisyTraining, gaussian_kl, noise_at_error
+from flatness.curvature.parameter_noise import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.datasets.images import load
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.training import SGD, accuracy, order_generators, train

@@ -15,7 +15,7 @@ import torch
 
 from flat_or_weak.studies import pair_proxy, splits
 from flat_or_weak.studies.splits import SplitsConfig
-from flatness.curvature.pacbayes import NoisyTraining, gaussian_kl, noise_at_error
+from flatness.curvature.parameter_noise import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.training import accuracy
 from flatness.statistics.ranks import spearman_rho

@@ -20,7 +20,8 @@ import torch
 from flat_or_weak import published
 from flatness.curvature.trace import hessian_trace
 from flatness.datasets.images import Split, load
-from flatness.feasibility.pairs import EnsembleVerdicts, pair_verdicts_ensemble
+from flatness.feasibility.pairs import pair_verdicts_ensemble
+from flatness.feasibility.verdicts import EnsembleVerdicts
 from flatness.networks.features import effective_rank
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.training import SGD, Trained, accuracy, order_generators, train

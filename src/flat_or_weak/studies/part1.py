@@ -4,42 +4,27 @@ one.
 Each experiment is a frozen configuration, a list of cells (independent, so that an interrupted run
 resumes), and a function from a cell to rows, one per data set (and interpolator).
 
-    python -m flat_or_weak.studies.part1 interpolators    # writes results/part1_interpolators.json
+    python -m flat_or_weak run part1_interpolators
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass
 
 import pandas as pd
-import torch
 
+from flat_or_weak.studies.part1_cells import (
+    adversary_cell,
+    flattest_cell,
+    interpolators_cell,
+)
 from flat_or_weak.studies.part1_summary import (
     adversary_summary,
     flattest_summary,
     interpolators_summary,
 )
-from flatness.curvature.norms import variation_norm
-from flatness.datasets.population import population_loss
-from flatness.datasets.targets import DataSet, SingleIndexSum, draw, sample_inputs
-from flatness.interpolators.adversarial import adversary
-from flatness.interpolators.bounds import flatness_lower_bound
-from flatness.interpolators.constructions import (
-    gradient_descent,
-    memoriser,
-    poisoned,
-    random_features,
-    teacher,
-)
-from flatness.interpolators.penalised import Schedule
-from flatness.interpolators.polish import InterpolationError
-from flatness.interpolators.search import flattest
-from flatness.networks.activations import ACTIVATIONS
-from flatness.networks.two_layer import TwoLayer, half_mse
-from flatness.symmetry.orbits import merge, orbit_minimum, split_to_width
 
 # Ends of long searches on a non-convex problem: on another processor they round differently and end
 # elsewhere, mostly nearby.
@@ -54,6 +39,9 @@ SEARCHED = (
     "adversary",
     "flatness_ratio",
     "adversary_relative",
+    "gap",
+    "from_teacher",
+    "from_teacher_relative",
 )
 
 
@@ -95,7 +83,7 @@ class FlattestConfig:
     """
 
     panels: tuple[tuple, ...] = (
-        ("samples", "relu", "three_relu", ("gaussian",), (0.0,), (10, 20), (2, 3, 4, 6, 8, 12, 16)),
+        ("samples", "relu", "three_relu", ("gaussian",), (0.0,), (10, 20), (2, 4, 8, 16)),
         ("noise", "relu", "relu", ("gaussian",), (0.05, 0.1, 0.2, 0.5), (20,), (8,)),
         ("noisy samples", "relu", "relu", ("gaussian",), (0.2,), (20,), (2, 4, 8, 16)),
         ("approximation", "relu", "tanh_sum", ("gaussian",), (0.0,), (20,), (2, 4, 8, 16)),
@@ -116,207 +104,6 @@ class FlattestConfig:
     )
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     steps: int = 1200
-
-
-def generator(*key) -> torch.Generator:
-    """A generator that depends on the key only: the same cell gives the same numbers in any order
-    of cells.
-    """
-    seed = int.from_bytes(repr(key).encode()[-6:], "big") ^ sum(repr(key).encode()) * 7919
-    return torch.Generator().manual_seed(seed)
-
-
-def attempt(make: Callable[[DataSet], TwoLayer], data: DataSet) -> list[TwoLayer | str]:
-    """One network per data set, or the reason why there is none; a failing batch is redone one by
-    one.
-    """
-    try:
-        net = make(data)
-        return [net[i] for i in range(net.count)]
-    except (InterpolationError, ValueError) as error:
-        if len(data.x) == 1:
-            return [str(error)]
-        return [attempt(make, data[i : i + 1])[0] for i in range(len(data.x))]
-
-
-def interpolators_cell(config: InterpolatorsConfig, target: str, ratio: float) -> list[dict]:
-    """Rows for one target and one n/d: seeds x interpolators."""
-    n, act = round(ratio * config.d), ACTIVATIONS["relu2" if target == "relu2" else "relu"]
-    data, schedule = draw(target, n, config.d, config.seeds), Schedule(steps=config.steps)
-    width = max(100, 2 * n)
-
-    def spoiled(one: DataSet) -> TwoLayer:
-        rng = generator("wrong", target, ratio, one.seeds)
-        extra = sample_inputs(
-            "gaussian", round(config.wrong_fraction * n), config.d, rng, len(one.x)
-        )
-        return poisoned(one.x, one.y, act, extra, -one.target(extra), rng, schedule=schedule)
-
-    def rng(kind: str, one: DataSet) -> torch.Generator:
-        return generator(kind, target, ratio, one.seeds)
-
-    kinds = {
-        "flattest": lambda one: (
-            flattest(one.x, one.y, act, rng("flat", one), schedules=(schedule,)).net
-        ),
-        "teacher": lambda one: teacher(one, act),
-        "memoriser": lambda one: memoriser(one.x, one.y, act),
-        "gradient descent, small": lambda one: gradient_descent(one.x, one.y, act, rng("gd", one)),
-        "gradient descent, lazy": lambda one: gradient_descent(
-            one.x, one.y, act, rng("lazy", one), "lazy", steps=500
-        ),
-        "random features": lambda one: random_features(
-            one.x, one.y, act, rng("rf", one), width=2 * n
-        ),
-        "wrong labels": spoiled,
-    }
-    lower = flatness_lower_bound(data.x, data.y, act, width)
-    rows = []
-    for kind, make in kinds.items():
-        for i, net in enumerate(attempt(make, data)):
-            row = {
-                "target": target,
-                "ratio": ratio,
-                "n": n,
-                "d": config.d,
-                "seed": config.seeds[i],
-                "kind": kind,
-                "lower_bound": lower[i].item(),
-            }
-            rows.append(row | measures(net, data[i : i + 1], width))
-    return rows
-
-
-def measures(
-    net: TwoLayer | str, data: DataSet, width: int, rng: torch.Generator | None = None
-) -> dict:
-    """F*, V, population loss and residual of one network; NaN and the reason where there is none.
-    For p > 1 F* is that of the network merged and split to `width`.
-    """
-    if isinstance(net, str):
-        columns = ("flatness", "variation", "loss", "loss_error", "relative", "half_mse")
-        return dict.fromkeys(columns, float("nan")) | {"failure": net}
-    shown = (
-        net
-        if net.activation.degree == 1
-        else split_to_width(merge(net), data.x, max(width, net.width))
-    )
-    population = population_loss(net, data.target, data.law, generator=rng)
-    return {
-        "flatness": orbit_minimum(shown, data.x).item(),
-        "variation": variation_norm(net).item(),
-        "loss": population.loss.item(),
-        "loss_error": population.standard_error.item(),
-        "relative": population.relative.item(),
-        "half_mse": half_mse(net, data.x, data.y).item(),
-        "failure": "",
-    }
-
-
-def adversary_cell(config: AdversaryConfig, target: str, ratio: float) -> list[dict]:
-    """Rows for one target and one n/d: the best F* (search, teacher, memoriser) and the
-    adversary's, per seed.
-    """
-    n, act = round(ratio * config.d), ACTIVATIONS["relu"]
-    data = draw(target, n, config.d, config.seeds)
-    schedule = Schedule(steps=config.steps)
-    good = flattest(
-        data.x,
-        data.y,
-        act,
-        generator("good", target, ratio),
-        schedules=(schedule,),
-        candidates={"teacher": teacher(data, act)},
-    )
-    best = good.flatness.clone()
-    if ratio <= 2:
-        for i, net in enumerate(attempt(lambda one: memoriser(one.x, one.y, act), data)):
-            if not isinstance(net, str):
-                best[i] = torch.minimum(best[i], orbit_minimum(net, data.x[i])[0])
-    low, high = config.bracket
-    for widening in range(
-        3
-    ):  # where no pull in the bracket is strong enough, look above it, eight times as far
-        try:
-            found = adversary(
-                data.x,
-                data.y,
-                cast(SingleIndexSum, data.target),
-                act,
-                best,
-                generator("bad", target, ratio),
-                config.badness,
-                config.rounds,
-                (low, high),
-                schedule=schedule,
-            )
-            break
-        except InterpolationError:
-            if widening == 2:
-                raise
-            low, high = high, 8 * high
-    good_loss = population_loss(good.net, data.target).relative
-    bad_loss = population_loss(found.net, data.target).relative
-    flat = torch.minimum(
-        found.smallest_flatness(), torch.where(good_loss >= config.badness, best, torch.inf)
-    )
-    lower = flatness_lower_bound(data.x, data.y, act)
-    return [
-        {
-            "target": target,
-            "ratio": ratio,
-            "n": n,
-            "d": config.d,
-            "seed": seed,
-            "best": best[i].item(),
-            "best_relative": good_loss[i].item(),
-            "adversary": flat[i].item(),
-            "flatness_ratio": (flat[i] / best[i]).item(),
-            "adversary_relative": bad_loss[i].item(),
-            "lower_bound": lower[i].item(),
-        }
-        for i, seed in enumerate(config.seeds)
-    ]
-
-
-def flattest_cell(
-    config: FlattestConfig,
-    panel: str,
-    activation: str,
-    target: str,
-    law: str,
-    noise: float,
-    d: int,
-    ratio: float,
-) -> list[dict]:
-    """Rows for one combination: the flattest interpolator of each seed."""
-    n, act = round(ratio * d), ACTIVATIONS[activation]
-    data = draw("relu" if target == "zero" else target, n, d, config.seeds, law, noise)
-    if target == "zero":
-        zero = replace(cast(SingleIndexSum, data.target), weights=(0.0,))
-        data = replace(data, y=data.y - data.target(data.x), target=zero)
-    schedules = (Schedule(steps=config.steps),)
-
-    def search(one: DataSet) -> TwoLayer:
-        rng = generator(panel, target, law, noise, d, ratio, one.seeds)
-        return flattest(one.x, one.y, act, rng, schedules=schedules).net
-
-    nets = attempt(search, data)
-    rng, rows = generator("population", panel, law, noise, d, ratio), []
-    for i, net in enumerate(nets):
-        row: dict[str, Any] = {
-            "panel": panel,
-            "activation": activation,
-            "target": target,
-            "law": law,
-            "noise": noise,
-            "d": d,
-            "ratio": ratio,
-            "n": n,
-            "seed": config.seeds[i],
-        }
-        rows.append(row | measures(net, data[i : i + 1], max(100, n // 2), rng))
-    return rows
 
 
 def cells(config) -> list[tuple]:

@@ -8,7 +8,6 @@ neurons, labels have no noise, inputs are Gaussian, students are ReLU networks.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,7 +15,7 @@ from typing import Any, cast
 import pandas as pd
 import torch
 
-from flat_or_weak.studies.part1 import attempt, measures
+from flat_or_weak.studies.part1_cells import attempt, generator, measures
 from flatness.datasets.targets import DataSet, draw, sample_inputs
 from flatness.interpolators.certified import CertifiedFlattest, certified_flattest
 from flatness.interpolators.constructions import poisoned, random_features, teacher
@@ -44,14 +43,6 @@ class CertifiedConfig:
     steps: int = 800
     badness: float = 0.5
     wrong_fraction: float = 0.25
-
-
-def generator(*key: object) -> torch.Generator:
-    """A generator that depends on the key only, by SHA-256: the same cell gives the same numbers in
-    any order of cells.
-    """
-    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1
-    return torch.Generator().manual_seed(seed)
 
 
 def cells(config: CertifiedConfig) -> list[tuple[str, float]]:

@@ -67,6 +67,23 @@ def adversary_summary(table: pd.DataFrame) -> dict:
     return summary
 
 
+def flatter_of_two(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `part1_flattest` with an interpolator, and of the two networks of a row, the
+    search's and that reached from the teacher (where there is one), the flatter: `least` (its F*),
+    `least_relative`, `least_gap` = 1 - lower_bound / least, and `second`, whether it is the latter
+    (by more than rounding, 1e-9).
+    """
+    table = table[table["half_mse"] <= 1e-18]
+    second = table["from_teacher"] < table["flatness"] * (1 - 1e-9)
+    least = table["flatness"].where(~second, table["from_teacher"])
+    return table.assign(
+        second=second,
+        least=least,
+        least_gap=1 - table["lower_bound"] / least,
+        least_relative=table["relative"].where(~second, table["from_teacher_relative"]),
+    )
+
+
 def flattest_summary(table: pd.DataFrame) -> dict:
     """Per panel and condition: mean population loss with its interval and the share of seeds below
     1e-10; per panel and dimension with several n/d: the slopes in n of the loss (where all are >

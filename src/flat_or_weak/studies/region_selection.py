@@ -20,7 +20,8 @@ from torch import Tensor
 
 from flat_or_weak import published
 from flatness.curvature.trace import hessian_trace
-from flatness.datasets.images import Points, Pool, embedded_pool, load, load_pool
+from flatness.datasets.images import load
+from flatness.datasets.pools import Points, Pool, embedded_pool, load_pool
 from flatness.networks.features import effective_rank
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.regions import (

@@ -21,7 +21,8 @@ from flat_or_weak.studies import pair_proxy, splits
 from flat_or_weak.studies.splits import SplitsConfig
 from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness.datasets.images import N_POOL, N_TRAIN, load
+from flatness.datasets.images import load
+from flatness.datasets.pools import N_POOL, N_TRAIN
 from flatness.networks.mlp import MLPEnsemble
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from flat_or_weak.studies import confounds, pair_proxy
-from flatness.curvature.pacbayes import NoisyTraining, gaussian_kl, noise_at_error
+from flatness.curvature.parameter_noise import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.curvature.trace import hessian_trace
 from flatness.datasets.images import Split, load
 from flatness.networks.mlp import MLPEnsemble

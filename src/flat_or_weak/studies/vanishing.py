@@ -22,7 +22,8 @@ from flat_or_weak.studies import vanishing_correlations, vanishing_summary
 from flatness._internal import rules
 from flatness._internal.checks import checked
 from flatness.curvature.trace import hessian_trace
-from flatness.datasets.images import Split, embedded_pool, load, load_pool
+from flatness.datasets.images import Split, load
+from flatness.datasets.pools import embedded_pool, load_pool
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.regions import activation_patterns, distinct_patterns
 from flatness.networks.training import SGD, Trained, accuracy, order_generators, train

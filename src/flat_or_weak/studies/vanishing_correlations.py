@@ -169,12 +169,18 @@ def rho_verdict(ours: tuple[Estimate, int], theirs: float) -> str:
 
 
 def inside_figure(
-    found: pd.DataFrame, measures: Sequence[str] = ("Hessian trace", "layer-2 patterns")
+    found: pd.DataFrame,
+    measures: Sequence[str] = ("Hessian trace", "layer-2 patterns"),
+    *,
+    title: str = "",
 ) -> None:
     """Correlations over both regimes (grey) and inside them (blue) against n, a panel a measure,
     from the table of `correlations`; what is not there is not drawn.
     """
-    _, axes = plt.subplots(1, len(measures), figsize=(9, 3.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(measures), figsize=(9, 3.4), sharey=True, layout="constrained"
+    )
+    figure.suptitle(title)
     for axis, measure in zip(np.atleast_1d(axes), measures, strict=True):
         rows = found.xs(measure, level="measure")
         for column, colour, shift in (("pooled", GREY, -0.12), ("within", BLUE, 0.12)):

@@ -6,8 +6,12 @@
 * `modules`: the trace of the Hessian for any ``torch.nn.Module``, exact where every parameter
   enters the outputs piecewise linearly, estimated everywhere.
 * `norms`: the variation norm of a two-layer homogeneous network and its power sums.
+* `output_hessian`: the Hessian of the loss in the outputs of a network: a factor of it, and its
+  pull-back.
 * `pacbayes`: PAC-Bayes: the Kullback-Leibler term of weakness, and a bound that holds for trained
   networks.
+* `parameter_noise`: Gaussian noise in the parameters: the training error it causes, and its
+  divergence.
 * `piecewise_linear`: where the outputs of a model are piecewise linear in each parameter tensor.
 * `sharpness`: sharpness relative to the size of the parameters: three proposals, batched over an
   ensemble, and exact.
@@ -25,17 +29,16 @@ from flatness.curvature.margins import (
 )
 from flatness.curvature.modules import module_hessian_trace, module_hutchinson_trace
 from flatness.curvature.norms import exponent, variation_norm, variation_power, variation_terms
+from flatness.curvature.output_hessian import LOSSES, output_factor
 from flatness.curvature.pacbayes import (
     GaussianBound,
-    NoisyTraining,
     bernoulli_kl,
     gaussian_bound,
-    gaussian_kl,
     kl_inverse,
     log_xi,
-    noise_at_error,
     uniform_kl,
 )
+from flatness.curvature.parameter_noise import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.curvature.piecewise_linear import NoExactTrace, block_nonlinearity
 from flatness.curvature.sharpness import (
     adaptive_lambda_max,
@@ -52,13 +55,11 @@ from flatness.curvature.spectrum import (
     unflatten,
 )
 from flatness.curvature.trace import (
-    LOSSES,
     BlockTrace,
     TraceEstimate,
     hessian_trace,
     hutchinson_trace,
     mean_loss,
-    output_factor,
 )
 
 __all__ = [

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flatness._internal import rules
 from flatness._internal.checks import checked
-from flatness.curvature.trace import LOSSES, output_factor
+from flatness.curvature.output_hessian import LOSSES, output_factor
 from flatness.networks.mlp import MLPEnsemble
 
 
@@ -23,8 +23,8 @@ def unit_energies(networks: MLPEnsemble, x: Tensor, loss: str = "cross_entropy")
     of unit j.
 
     The loss has the second derivative e_l(x) in the pre-activation z_lj at the input x; S S^T is
-    the Hessian of the loss in the outputs (`flatness.curvature.trace.output_factor`). At a kink the
-    derivative of ReLU is 0.
+    the Hessian of the loss in the outputs (`flatness.curvature.output_hessian.output_factor`). At a
+    kink the derivative of ReLU is 0.
     """
     networks = networks.marked()
     return [back.square().sum(2) for back in _backward(networks, networks.preactivations(x), loss)]

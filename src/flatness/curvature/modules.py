@@ -40,6 +40,7 @@ from flatness._internal.modules import (
     module_argument,
     twice_differentiable,
 )
+from flatness.curvature.output_hessian import LOSSES, output_factor
 from flatness.curvature.piecewise_linear import (
     NoExactTrace,
     gradients,
@@ -47,7 +48,7 @@ from flatness.curvature.piecewise_linear import (
     refuse_curved,
 )
 from flatness.curvature.spectrum import MATRICES
-from flatness.curvature.trace import LOSSES, BlockTrace, TraceEstimate, output_factor
+from flatness.curvature.trace import BlockTrace, TraceEstimate
 
 
 @checked(

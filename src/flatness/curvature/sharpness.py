@@ -16,8 +16,8 @@ from torch import Tensor
 from flatness._internal import rules
 from flatness._internal.arguments import integer
 from flatness._internal.checks import checked
+from flatness.curvature.output_hessian import LOSSES, output_factor
 from flatness.curvature.spectrum import MATRICES, Eigenvalue, lambda_max
-from flatness.curvature.trace import LOSSES, output_factor
 from flatness.networks.mlp import MLPEnsemble
 
 

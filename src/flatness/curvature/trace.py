@@ -18,9 +18,8 @@ from torch import Tensor
 from flatness._internal import rules
 from flatness._internal.arguments import KindError
 from flatness._internal.checks import checked
+from flatness.curvature.output_hessian import LOSSES, _pulled_back, output_factor
 from flatness.networks.mlp import MLPEnsemble
-
-LOSSES = ("cross_entropy", "square")
 
 
 @dataclass(frozen=True)
@@ -155,31 +154,6 @@ def _energies_narrow(
     yield ((gram * slope2[..., None, :]).sum(-1) * slope2).sum(-1)
 
 
-def _pulled_back(outputs: Tensor, weight: Tensor, loss: str) -> tuple[Tensor, Tensor]:
-    """Tr A, shape (M, n), and a matrix with the quadratic form of W^T A W, (M, n, d, d), for A the
-    Hessian of the loss in f.
-
-    For the cross-entropy A = diag p - p p^T. Written around the most likely class c, with q = p -
-    e_c, delta = W^T q and v = w_c + delta / 2, it is W^T A W = W^T diag(q) W - v delta^T - delta
-    v^T, where nothing cancels if p is nearly one-hot.
-    """
-    if loss == "square":
-        trace = outputs.new_full(outputs.shape[:2], outputs.shape[-1])
-        return trace, (weight.mT @ weight)[:, None].expand(-1, outputs.shape[1], -1, -1)
-    largest, c = outputs.max(-1, keepdim=True)
-    others = (outputs - largest).exp_().scatter_(-1, c, 0.0)
-    others /= 1 + others.sum(-1, keepdim=True)  # p without p_c
-    rest = others.sum(-1, keepdim=True)  # 1 - p_c
-    trace = (rest * (2 - rest))[..., 0] - others.square().sum(-1)
-    q = others.scatter_(-1, c, -rest)
-    delta = q @ weight
-    v = weight.gather(1, c.expand(-1, -1, weight.shape[2])) + delta / 2
-    pairs = (weight[..., None] * weight[..., None, :]).flatten(2)
-    return trace, (q @ pairs).unflatten(-1, weight.shape[2:] * 2).addcmul_(
-        v[..., None], delta[..., None, :], value=-2
-    )
-
-
 def _chunk_sizes(networks: MLPEnsemble, n: int, max_bytes: int | None) -> tuple[int, int]:
     """How many networks and how many inputs to take at once."""
     widths, weight = networks.widths, networks.weights[0]
@@ -195,24 +169,6 @@ def _chunk_sizes(networks: MLPEnsemble, n: int, max_bytes: int | None) -> tuple[
         max_bytes = max(cache, enough * per_input) if weight.device.type == "cpu" else 256 * 2**20
     group = min(len(networks), max(1, max_bytes // (enough * per_input)))
     return group, min(n, max(1, max_bytes // (group * per_input)))
-
-
-@checked(loss=rules.one_of(*LOSSES))
-def output_factor(outputs: Tensor, loss: str) -> Tensor:
-    """S^T with S S^T = Hessian of the loss in the outputs: shape (..., K, K) for outputs (..., K).
-
-    Raises ValueError for an unknown loss.
-
-    >>> root = output_factor(torch.tensor([0.0, 0.0]), "cross_entropy")
-    >>> root.T @ root
-    tensor([[ 0.2500, -0.2500],
-            [-0.2500,  0.2500]])
-    """
-    identity = torch.eye(outputs.shape[-1], dtype=outputs.dtype, device=outputs.device)
-    if loss == "square":
-        return identity.expand(*outputs.shape, outputs.shape[-1]).clone()
-    p = outputs.softmax(-1)
-    return p.sqrt()[..., None] * (identity - p[..., None, :])
 
 
 @checked(

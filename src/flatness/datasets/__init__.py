@@ -6,9 +6,11 @@
 * `embed`: writes the embedded image subsets ``data/<name>.npz`` from the full data sets.
 * `idx`: the IDX file format of MNIST: a strict reader.
 * `images`: MNIST and Fashion-MNIST with Paper B's exact splits.
+* `input_laws`: input laws: five laws on R^d with mean 0 and covariance I.
+* `pools`: the 70,000 images of MNIST and of Fashion-MNIST by one index: embedded in part, cached
+  in full.
 * `population`: population moments and the population loss of two-layer homogeneous networks.
-* `targets`: input laws, multi-index and sums of single-index targets, and data sets drawn from
-  them.
+* `targets`: multi-index and sums of single-index targets, and data sets drawn from them.
 """
 
 from flatness.datasets.archives import Archive, IntegrityError, archive
@@ -24,18 +26,9 @@ from flatness.datasets.download import (
     verified,
 )
 from flatness.datasets.idx import IDXError
-from flatness.datasets.images import (
-    MissingImages,
-    Points,
-    Pool,
-    Split,
-    child_indices,
-    embedded_pool,
-    load,
-    load_pool,
-    probe_positions,
-    unseen_pool,
-)
+from flatness.datasets.images import Split, child_indices, load, probe_positions, unseen_pool
+from flatness.datasets.input_laws import LAWS, sample_inputs
+from flatness.datasets.pools import MissingImages, Points, Pool, embedded_pool, load_pool
 from flatness.datasets.population import (
     PopulationLoss,
     activation_kernel,
@@ -48,7 +41,6 @@ from flatness.datasets.population import (
     target_moments,
 )
 from flatness.datasets.targets import (
-    LAWS,
     TARGETS,
     DataSet,
     MultiIndex,
@@ -56,7 +48,6 @@ from flatness.datasets.targets import (
     draw,
     make_target,
     random_directions,
-    sample_inputs,
 )
 
 __all__ = [

@@ -17,14 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flatness.datasets.images import (
-    N_POOL,
-    N_TRAIN,
-    child_indices,
-    load_pool,
-    probe_positions,
-    unseen_pool,
-)
+from flatness.datasets.images import child_indices, probe_positions, unseen_pool
+from flatness.datasets.pools import N_POOL, N_TRAIN, load_pool
 
 COVERED = {  # name: {child size: seeds of its sets of 100 probe points}; child seed 42 throughout
     "mnist": {100: [99], 250: range(99, 109), 500: [99], 1000: [99], 2000: [99]},

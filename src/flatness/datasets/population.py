@@ -19,7 +19,8 @@ import torch
 from flatness._internal import rules
 from flatness._internal.arguments import KindError, NotFinite, integer
 from flatness._internal.checks import checked
-from flatness.datasets.targets import LAWS, MultiIndex, SingleIndexSum, Target, sample_inputs
+from flatness.datasets.input_laws import LAWS, sample_inputs
+from flatness.datasets.targets import MultiIndex, SingleIndexSum, Target
 from flatness.networks.activations import Activation
 from flatness.networks.two_layer import TwoLayer, concatenate
 

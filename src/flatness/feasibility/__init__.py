@@ -7,23 +7,28 @@
 * `frames`: exact changes of coordinates that bring features near the origin and to size one.
 * `labelled_points`: labelled feature points as input: what is accepted, and the errors that name
   what is not.
+* `labelling_tree`: the tree of labellings of probe points that are consistent with the training
+  policy.
 * `oracle`: the certified oracle that pairs and joint labellings share.
 * `pairs`: certified feasibility of (probe, class) pairs: the pair proxy of Paper B, section on
   the feature-classifier vocabulary.
 * `policy_cone`: the cone of last layers that keep a labelling, and Newton's method inside it.
 * `refutations`: refutations: Farkas vectors by non-negative least squares, and HiGHS for what is
   left.
+* `verdicts`: verdicts on (probe, class) pairs: each with its certificate, of one network or an
+  ensemble.
+* `verification`: every certificate of a network's verdicts, evaluated again from the raw
+  features.
+* `whitening`: whitening: homogeneous features in coordinates in which they have the identity as
+  Gram matrix.
 """
 
 from flatness.feasibility.certificates import (
-    Check,
     Farkas,
-    certified_system,
     exact_farkas,
     exact_witness,
     farkas_residual,
     margins,
-    verify,
 )
 from flatness.feasibility.exact import decide, proven
 from flatness.feasibility.extension import Count, Estimate, count_labellings, estimate_labellings
@@ -34,14 +39,12 @@ from flatness.feasibility.labelled_points import (
     refuse_contradictions,
 )
 from flatness.feasibility.oracle import Oracle
-from flatness.feasibility.pairs import (
-    EnsembleVerdicts,
-    PairVerdicts,
-    pair_verdicts,
-    pair_verdicts_ensemble,
-)
-from flatness.feasibility.policy_cone import PolicyCone, homogenise, whiten
+from flatness.feasibility.pairs import pair_verdicts, pair_verdicts_ensemble
+from flatness.feasibility.policy_cone import PolicyCone
 from flatness.feasibility.refutations import constraint_rows, linear_program, many_class, two_class
+from flatness.feasibility.verdicts import EnsembleVerdicts, PairVerdicts
+from flatness.feasibility.verification import Check, certified_system, verify
+from flatness.feasibility.whitening import homogenise, whiten
 
 __all__ = [
     "Check",

@@ -17,7 +17,8 @@ from flatness.feasibility import refutations
 from flatness.feasibility.certificates import MARGIN, RESIDUAL, Farkas, _margins, _residual
 from flatness.feasibility.frames import frame_of
 from flatness.feasibility.labelled_points import TrainingPolicyInfeasible, refuse_contradictions
-from flatness.feasibility.policy_cone import PolicyCone, whiten
+from flatness.feasibility.policy_cone import PolicyCone
+from flatness.feasibility.whitening import whiten
 
 CHUNK = 250_000  # entries of the Hessians worked on at a time: they should stay in the cache
 PROMISING = 1e-6  # residual below which rational arithmetic looks for multipliers on a support

@@ -3,6 +3,8 @@
 * `adversarial`: the adversary: the flattest interpolator we can find among those with a large
   population loss.
 * `bounds`: A lower bound on the flatness of every interpolator, and the certificate it gives.
+* `candidates`: candidates for the flattest interpolator: of several networks, the flattest that
+  interpolates.
 * `constructions`: interpolators of seven kinds, good and bad; the flattest and the adversary have
   modules of their own.
 * `floors`: a floor under the flatness of every interpolator, with a free vector.
@@ -11,8 +13,12 @@
 * `penalised`: interpolation at a price: half-MSE + lambda * (a flatness penalty), with exact
   hand-written gradients.
 * `polish`: from nearly interpolating to interpolating: Gauss-Newton steps of minimum norm.
+* `pricing`: pricing in the column generation of the flattest interpolator: which neurons enter
+  next.
 * `resolved`: what one sample in the plane certifies about every bad interpolator of its labels.
-* `search`: the flattest interpolator we can find, and the linear programme that finishes it.
+* `search`: the flattest interpolator we can find: many starts, annealed, polished, and the best
+  one kept.
+* `second_layer`: the best second layer over given directions (p = 1): a linear programme.
 * `small_ball`: how little of the sample one direction can see: the constants lambda_n and mu_n of
   chapter a5_norm.
 * `small_ball_bounds`: proved lower bounds on how little one direction can see of a Gaussian
@@ -23,6 +29,7 @@
 
 from flatness.interpolators.adversarial import Adversary, adversary
 from flatness.interpolators.bounds import Certificate, certificate, flatness_lower_bound
+from flatness.interpolators.candidates import Flattest, best_of
 from flatness.interpolators.constructions import (
     gradient_descent,
     memoriser,
@@ -56,16 +63,8 @@ from flatness.interpolators.resolved import (
     plane_constants,
     resolution,
 )
-from flatness.interpolators.search import (
-    Flattest,
-    anneal,
-    best_of,
-    default_width,
-    flattest,
-    initial_network,
-    linear_programme,
-    polished,
-)
+from flatness.interpolators.search import anneal, default_width, flattest, initial_network, polished
+from flatness.interpolators.second_layer import linear_programme
 from flatness.interpolators.small_ball import (
     gordon_limit,
     silent_direction,

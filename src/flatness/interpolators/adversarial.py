@@ -25,15 +25,10 @@ from flatness.datasets.population import (
     target_moments,
 )
 from flatness.datasets.targets import SingleIndexSum
+from flatness.interpolators.candidates import LOSS_TOLERANCE
 from flatness.interpolators.penalised import Schedule
 from flatness.interpolators.polish import InterpolationError, check_counting
-from flatness.interpolators.search import (
-    LOSS_TOLERANCE,
-    anneal,
-    default_width,
-    initial_network,
-    polished,
-)
+from flatness.interpolators.search import anneal, default_width, initial_network, polished
 from flatness.networks.activations import Activation
 from flatness.networks.two_layer import TwoLayer, _half_mse, as_data
 from flatness.symmetry.orbits import orbit_minimum

@@ -15,6 +15,7 @@ import torch
 from flatness._internal import rules
 from flatness._internal.checks import checked
 from flatness.datasets.targets import DataSet
+from flatness.interpolators.candidates import LOSS_TOLERANCE
 from flatness.interpolators.penalised import Schedule
 from flatness.interpolators.polish import (
     InterpolationError,
@@ -22,7 +23,7 @@ from flatness.interpolators.polish import (
     interpolate,
     require_interpolation,
 )
-from flatness.interpolators.search import LOSS_TOLERANCE, flattest, initial_network
+from flatness.interpolators.search import flattest, initial_network
 from flatness.networks.activations import Activation
 from flatness.networks.two_layer import TwoLayer, as_data
 

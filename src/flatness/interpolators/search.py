@@ -1,28 +1,32 @@
-"""The flattest interpolator we can find, and the linear programme that finishes it.
+"""The flattest interpolator we can find: many starts, annealed, polished, and the best one kept.
 
 Penalise and anneal (flatness.interpolators.penalised), balance, polish to machine precision
 (flatness.interpolators.polish); keep the best of several schedules, starts and given candidates.
-For p = 1, F* is linear in |a| once the directions are fixed, so the best second layer is a linear
-programme.  Our own recipe (chapter a7_flattest).
+For p = 1 a linear programme (flatness.interpolators.second_layer) and certified_flattest finish
+it.  Our own recipe (chapter a7_flattest).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import scipy.optimize
 import torch
 
 from flatness._internal import rules
 from flatness._internal.checks import checked
 from flatness.interpolators.bounds import flatness_lower_bound
+from flatness.interpolators.candidates import (
+    LOSS_TOLERANCE,
+    Flattest,
+    _check_candidates,
+    _for_each,
+    best_of,
+)
 from flatness.interpolators.certified import certified_flattest
 from flatness.interpolators.penalised import Extra, Schedule, minimise_penalised
 from flatness.interpolators.polish import (
-    InterpolationError,
     check_counting,
     consolidate,
     gauss_newton,
@@ -30,58 +34,12 @@ from flatness.interpolators.polish import (
     pair_up,
     revive,
 )
+from flatness.interpolators.second_layer import linear_programme
 from flatness.networks.activations import Activation
 from flatness.networks.two_layer import TwoLayer, _half_mse, as_data, stack
-from flatness.symmetry.orbits import balanced, orbit_minimum, orbit_terms, split_to_width
+from flatness.symmetry.orbits import balanced, split_to_width
 
-LOSS_TOLERANCE = 1e-18
 CELLS = 3000  # activation cells listed for a certificate; more by `certified_flattest`
-
-
-def _check_candidates(name: str, nets: Sequence[TwoLayer], x: torch.Tensor) -> None:
-    """ValueError unless the networks belong to the data sets x (M, n, d): as many, in the same
-    dimension, dtype and place.
-    """
-    for net in nets:
-        if (
-            net.count not in (1, len(x))
-            or net.dim != x.shape[-1]
-            or (net.a.dtype, net.a.device) != (x.dtype, x.device)
-        ):
-            raise ValueError(
-                f"{name}, x: expected {len(x)} networks in R^{x.shape[-1]}, {x.dtype} on "
-                f"{x.device}, got {net.count} in "
-                f"R^{net.dim}, {net.a.dtype} on {net.a.device}"
-            )
-
-
-def _named(name: str, names: Sequence[str], sizes: dict) -> None:
-    if isinstance(names, str) or not all(isinstance(one, str) for one in names):
-        raise ValueError(f"{name}: expected one name for each network, got {names!r}"[:200])
-
-
-@dataclass(frozen=True)
-class Flattest:
-    """Interpolating networks, their F* and half-MSE, each (M,), and the candidate it came from.
-
-    From `flattest` also a lower bound on F*_min, (M,), and whether the two agree to 1e-6 (p = 1
-    only; what is not certified is only found).  For p > 1 the bound is that for networks of this
-    width.
-    """
-
-    net: TwoLayer
-    flatness: torch.Tensor
-    loss: torch.Tensor
-    origin: tuple[str, ...]
-    lower: torch.Tensor | None = None
-    certified: tuple[bool, ...] = ()
-
-    @property
-    def gap(self) -> torch.Tensor:
-        """1 - lower / flatness, (M,)."""
-        if self.lower is None:
-            raise ValueError("lower: no lower bound was computed")
-        return (1 - self.lower / self.flatness.clamp_min(1e-300)).clamp_min(0)
 
 
 @checked(n=rules.at_least(1))
@@ -252,14 +210,6 @@ def _rescued(net, found, x, y, schedule, generator) -> dict[str, TwoLayer]:
     return rescued
 
 
-def _for_each(net: TwoLayer, count: int) -> TwoLayer:
-    """The networks, one for each of ``count`` data sets: a single one stands for all."""
-    if net.count == count:
-        return net
-    copies = net.a.expand(count, -1).clone(), net.W.expand(count, -1, -1).clone()
-    return TwoLayer(*copies, net.activation)
-
-
 def _with(net: TwoLayer, index: torch.Tensor, part: TwoLayer) -> TwoLayer:
     a, W = net.a.clone(), net.W.clone()
     a[index], W[index] = part.a, part.W
@@ -285,83 +235,3 @@ def polished(
     if net.activation.degree > 1:
         found["split"] = split_to_width(found["sparse"], x, net.width)
     return found
-
-
-@checked(
-    overflow=False,
-    nets=rules.several(TwoLayer, "networks"),
-    x=rules.shape("M n d"),
-    y=rules.shape("M n"),
-    names=_named,
-    tolerance=rules.at_least(0),
-)
-def best_of(
-    nets: Sequence[TwoLayer],
-    names: Sequence[str],
-    x: torch.Tensor,
-    y: torch.Tensor,
-    prefix: Sequence[str] | None = None,
-    tolerance: float = LOSS_TOLERANCE,
-) -> Flattest:
-    """Per data set the interpolating network of smallest F*; InterpolationError if none."""
-    if len(names) != len(nets):
-        raise ValueError(f"names: expected one for each of {len(nets)} networks, got {len(names)}")
-    _check_candidates("nets", nets, x)
-    nets = [_for_each(net, len(x)) for net in nets]
-    losses = torch.stack([_half_mse(net, x, y) for net in nets])
-    flat = torch.stack([orbit_minimum(net, x) for net in nets])
-    value, index = torch.where(losses <= tolerance, flat, torch.inf).min(0)
-    if torch.isinf(value).any():
-        bad = torch.isinf(value).nonzero().flatten()
-        raise InterpolationError(
-            f"no interpolator on data sets {bad.tolist()}: smallest half-MSE "
-            f"{losses.min(0).values[bad].max():.2e} > {tolerance:.0e} "
-            f"at n = {x.shape[-2]}, d = {x.shape[-1]}, "
-            f"m = {max(net.width for net in nets)}"
-        )
-    everything = stack(nets)
-    rows = index * len(x) + torch.arange(len(x), device=x.device)
-    origin = tuple((prefix[i] if prefix else "") + names[k] for i, k in enumerate(index.tolist()))
-    return Flattest(everything[rows], value, losses.gather(0, index[None])[0], origin)
-
-
-@checked(x=rules.shape("M n d"), y=rules.shape("M n"))
-def linear_programme(net: TwoLayer, x: torch.Tensor, y: torch.Tensor) -> TwoLayer:
-    """The interpolator of smallest F* among second layers over the directions of `net` (p = 1), by
-    HiGHS.
-
-    minimise sum_j g_j |a_j| subject to sum_j a_j s(<w_j, x_i>) = y_i, with g_j = 2 sqrt(A_j B_j) /
-    |a_j|.  A basic solution has at most n non-zero a_j; it is polished to machine precision on its
-    support.  Where the programme fails the network is returned unchanged.
-    """
-    x, y = as_data(x, y)
-    if net.activation.degree != 1:
-        raise ValueError(
-            f"F* is linear in |a| only for degree 1, got degree {net.activation.degree}"
-        )
-    if not net.width:
-        return net
-    unit_a = TwoLayer(torch.ones_like(net.a), net.W, net.activation)
-    cost, features = orbit_terms(unit_a, x).cpu().numpy(), net.features(x).cpu().numpy()
-    a = net.a.clone()
-    for i in range(len(x)):
-        S, c = features[i], cost[i]
-        scale = np.where(c > 0, c, 1.0)
-        answer = scipy.optimize.linprog(
-            np.ones(2 * len(c)),
-            A_eq=np.hstack([S / scale, -S / scale]),
-            b_eq=y[i].cpu().numpy(),
-            method="highs-ds",
-        )
-        if answer.status == 0 and answer.x is not None:
-            solution = (answer.x[: len(c)] - answer.x[len(c) :]) / scale
-            a[i] = torch.from_numpy(_exact_on_support(S, solution, y[i].cpu().numpy())).to(a)
-    return gauss_newton(TwoLayer(a, net.W, net.activation), x, y)
-
-
-def _exact_on_support(S: np.ndarray, a: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The least change of a on its support that makes S a = y."""
-    support = a != 0
-    out = a.copy()
-    out[support] += np.linalg.lstsq(S[:, support], y - S @ a, rcond=None)[0]
-    return out

@@ -18,7 +18,7 @@ from flatness._internal.modules import evaluation_mode, like_inputs, own_dtype
 from flatness.curvature.margins import margins_of_outputs
 from flatness.curvature.modules import module_hessian_trace, module_hutchinson_trace
 from flatness.curvature.trace import BlockTrace, TraceEstimate
-from flatness.feasibility.pairs import EnsembleVerdicts
+from flatness.feasibility.verdicts import EnsembleVerdicts
 from flatness.measures._given import classes
 from flatness.measures.registry import certified_pairs
 from flatness.networks.features import effective_rank

@@ -26,11 +26,13 @@ from flatness.curvature.sharpness import (
 from flatness.curvature.spectrum import flatten, lambda_max
 from flatness.curvature.trace import mean_loss
 from flatness.datasets.images import Split
-from flatness.feasibility.pairs import EnsembleVerdicts, pair_verdicts_ensemble
+from flatness.feasibility.pairs import pair_verdicts_ensemble
+from flatness.feasibility.verdicts import EnsembleVerdicts
 from flatness.networks.features import effective_rank
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.regions import activation_patterns, distinct_patterns, free_parameters
-from flatness.symmetry.balancing import balance, trace_flow
+from flatness.symmetry.balancing import balance
+from flatness.symmetry.flow_graph import trace_flow
 from flatness.symmetry.invariance import CHANGES
 
 
@@ -95,9 +97,10 @@ class Measure:
     """``invariant``: names in `flatness.symmetry.invariance.CHANGES` that never move it, proved in
     c2_head_to_head. ``needs``: which of `NEEDS` it needs beyond the networks and the training set.
 
-    The noise divergence is invariant under permutation in law: the same draws then meet other
-    units. ``compute`` is None for what needs more than a `Subject` holds. ``source`` = (record,
-    column), with {data} in the name, is where chapter c2_head_to_head reads it instead.
+    The noise divergence is invariant under permutation in law, if the initial weights are permuted
+    alike: the same draws then meet other units. ``compute`` is None for what needs more than a
+    `Subject` holds. ``source`` = (record, column), with {data} in the name, is where chapter
+    c2_head_to_head reads it instead.
     """
 
     label: str

@@ -3,6 +3,8 @@
 * `activations`: positively homogeneous activations of integer degree p >= 1.
 * `device`: one place that decides where computations run and in which precision.
 * `features`: the features of a layer as points in space: how many directions they fill.
+* `first_layer`: the first layer of networks in training, through its weights or its pre-
+  activations.
 * `forward_pass`: the Linear layers of a PyTorch model in the order of its forward pass.
 * `mlp`: ensembles of ReLU networks held as batched tensors.
 * `regions`: activation patterns, the regions of data they define, and the region-class vocabulary

@@ -2,20 +2,16 @@
 
 * `balancing`: the smallest trace on the rescaling orbit of a deep ReLU network, by matrix
   balancing.
+* `flow_graph`: the terms of the trace of a deep ReLU network as weights of a layered graph: units
+  and ground.
 * `invariance`: changes of the parameters that leave the function of a ReLU network as it is, at
   random, to try measures on.
 * `orbits`: symmetries of two-layer homogeneous networks and the minimum of the trace over them.
 * `rescaling`: changes of the parameters of a ReLU network that leave its function as it is.
 """
 
-from flatness.symmetry.balancing import (
-    OrbitMinimum,
-    TraceFlow,
-    balance,
-    imbalance,
-    on_cycles,
-    trace_flow,
-)
+from flatness.symmetry.balancing import OrbitMinimum, balance, imbalance
+from flatness.symmetry.flow_graph import TraceFlow, on_cycles, trace_flow
 from flatness.symmetry.invariance import split_unit
 from flatness.symmetry.orbits import (
     balancing_scales,

@@ -2,12 +2,15 @@
 
 * `demands`: models of what a parent task demands: random subsets S of a finite set U, in exact
   rational arithmetic.
+* `interval_unions`: finite unions of disjoint intervals of [0, 1]: the buffers of an atomless U.
 * `language`: finite weakness by enumeration: environments, vocabularies, languages, tasks,
   policies, buffers.
 * `point_demands`: demands as random finite sets of points of [0, 1], which stands for an atomless
   U with Lebesgue measure.
 * `selection`: choosing among the correct policies of a task: the weakest, the shortest, and how
   each fares under a prior.
+* `statements`: statements of a language: made from names and checked, spelled out, measured,
+  extended.
 * `tasks`: tasks over a finite language: inputs, outputs, correct policies, buffers, children and
   parents.
 * `version_spaces`: version spaces in the language of weakness: hypotheses as states, "x has label
@@ -33,20 +36,20 @@ from flatness.weakness.demands import (
     survival_with_atoms,
     uniform_sizes,
 )
+from flatness.weakness.interval_unions import (
+    buffer_set,
+    comb_buffer,
+    contains,
+    intersection,
+    measure,
+)
 from flatness.weakness.languages import (
-    ClashError,
     Language,
     Vocabulary,
-    clash,
-    extension,
     language,
-    length,
     maximal,
     random_vocabulary,
     relabel_states,
-    spell,
-    statement,
-    statement_set,
     subset_sum,
     superset_sum,
     vocabulary,
@@ -55,15 +58,10 @@ from flatness.weakness.languages import (
 from flatness.weakness.point_demands import (
     DemandModel,
     Estimate,
-    buffer_set,
-    comb_buffer,
-    contains,
     estimate_survival,
     gamma_poisson_points,
-    intersection,
     interval,
     least_survival,
-    measure,
     mixed_points,
     mixture_of_counts,
     poisson_points,
@@ -84,6 +82,15 @@ from flatness.weakness.selection import (
     uneven,
     uniform,
     weakest,
+)
+from flatness.weakness.statements import (
+    ClashError,
+    clash,
+    extension,
+    length,
+    spell,
+    statement,
+    statement_set,
 )
 from flatness.weakness.tasks import (
     Task,

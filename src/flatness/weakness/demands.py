@@ -21,7 +21,8 @@ import numpy as np
 from flatness._internal import rules
 from flatness._internal.arguments import integer, integer_array
 from flatness._internal.checks import checked
-from flatness.weakness.languages import length, subset_sum
+from flatness.weakness.languages import subset_sum
+from flatness.weakness.statements import length
 
 MAX_UNSEEN = 22
 SizeLaw = tuple[Fraction, ...]

@@ -17,11 +17,11 @@ from flatness._internal.checks import checked
 from flatness.weakness.languages import (
     Vocabulary,
     language,
-    length,
     maximal,
     random_vocabulary,
     superset_sum,
 )
+from flatness.weakness.statements import length
 from flatness.weakness.tasks import Task, buffer_sizes, correct_policies, task_of_policy
 
 Prior = Callable[[Task, np.ndarray, np.random.Generator], np.ndarray]

@@ -16,14 +16,8 @@ from itertools import combinations
 import numpy as np
 
 from flatness._internal.arguments import integer
-from flatness.weakness.languages import (
-    Language,
-    extension,
-    spell,
-    statement,
-    statement_set,
-    superset_sum,
-)
+from flatness.weakness.languages import Language, superset_sum
+from flatness.weakness.statements import extension, spell, statement, statement_set
 
 
 @dataclass(frozen=True, eq=False)

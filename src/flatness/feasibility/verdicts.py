@@ -1,0 +1,198 @@
+r"""Verdicts on (probe, class) pairs: each with its certificate, of one network or an ensemble.
+
+A verdict is ``1`` feasible, with a witness; ``0`` infeasible, with a Farkas vector; ``-1``
+undecided, where neither passes its check. While they are sought they stand in a ledger, which asks
+the oracle about the pairs still open and tries every layer that it meets on all of them.
+"""
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+
+from flatness.feasibility.certificates import MARGIN, Farkas, _margins
+from flatness.feasibility.oracle import FEASIBLE, INFEASIBLE, UNDECIDED, Oracle
+
+NEAR = 0.9  # a start lies so far from the centre on the way to the best layer known
+
+
+@dataclass(frozen=True)
+class PairVerdicts:
+    """Verdicts of one network for ``q`` probes and ``K`` classes, each with its certificate.
+
+    ``verdict (q, K)`` int8 holds 1 feasible, 0 infeasible, -1 undecided.  ``witnesses (w, K, D +
+    1)`` are layers with the bias in the last column; ``witness_of (q, K)`` is the witness of a
+    feasible pair, else -1. ``refutations`` are Farkas vectors (rows of the training points ``0 .. n
+    - 1`` and of the probe as point ``n``) and ``refutation_of (q, K)`` points into them, else -1.
+    ``settled`` counts the pairs by the step that settled them.
+
+    ``rational`` has, for a witness whose rounding to float64 is none, the layer as an array of
+    fractions, by its number. ``proven (q, K)`` is true where the verdict is known to hold in exact
+    arithmetic: for every witness, and for a refutation unless its multipliers cancel within
+    rounding only. ``policy`` is 1, or -1 where the training policy itself is undecided, and with it
+    all pairs.
+    """
+
+    verdict: np.ndarray
+    witnesses: np.ndarray
+    witness_of: np.ndarray
+    refutations: tuple[Farkas, ...]
+    refutation_of: np.ndarray
+    settled: dict[str, int]
+    rational: dict[int, np.ndarray]
+    proven: np.ndarray
+    policy: int = FEASIBLE
+
+    @property
+    def pair_proxy(self) -> int:
+        """Number of feasible pairs."""
+        return int((self.verdict == FEASIBLE).sum())
+
+    @property
+    def extensions(self) -> np.ndarray:
+        """Feasible classes of each probe, ``(q,)``: ``ext(x)`` of Paper B; their sum is the pair
+        proxy.
+        """
+        return (self.verdict == FEASIBLE).sum(1)
+
+    @property
+    def undecided(self) -> int:
+        """Number of undecided pairs."""
+        return int((self.verdict == UNDECIDED).sum())
+
+    @property
+    def ties(self) -> int:
+        """Number of infeasible pairs that hold within rounding only."""
+        return int(((self.verdict == INFEASIBLE) & ~self.proven).sum())
+
+
+@dataclass(frozen=True)
+class EnsembleVerdicts:
+    """Verdicts of ``M`` networks; ``networks[m]`` is ``None``, and ``reasons[m]`` says why, where
+    no last layer keeps the training labels or the network cannot be measured (features that are not
+    finite, say).
+
+    ``policy (M,)`` int8: the training policy has a member (1), is empty by a certificate (0), or
+    neither is known (-1).
+    """
+
+    networks: tuple[PairVerdicts | None, ...]
+    reasons: dict[int, str] = field(default_factory=dict)
+    policy: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int8))
+
+    @property
+    def policy_feasible(self) -> np.ndarray:
+        """Which networks have a training policy known to be nonempty, ``(M,)`` bool."""
+        return np.array([net is not None and net.policy == FEASIBLE for net in self.networks])
+
+    @property
+    def pair_proxy(self) -> np.ndarray:
+        """``(M,)`` float64; NaN marks a network without a training policy known to be nonempty
+        (never a zero)."""
+        counts = [np.nan if net is None else net.pair_proxy for net in self.networks]
+        return np.where(self.policy_feasible, counts, np.nan)
+
+    @property
+    def undecided(self) -> np.ndarray:
+        """Undecided pairs of each network, ``(M,)``; 0 where there are no verdicts."""
+        return np.array([0 if net is None else net.undecided for net in self.networks])
+
+
+class _Ledger:
+    """The pairs of one network as questions to its oracle, and their verdicts so far."""
+
+    def __init__(self, oracle: Oracle):
+        self.oracle, shape = oracle, (len(oracle.points) - oracle.n, oracle.num_classes)
+        self.own, self.points = oracle.rows[oracle.n :], oracle.points[oracle.n :]
+        self.verdict = np.full(shape, UNDECIDED, dtype=np.int8)
+        self.witness_of, self.refutation_of = np.full(shape, -1), np.full(shape, -1)
+        self.proven = np.zeros(shape, dtype=bool)
+        self.layers: list[np.ndarray] = []  # witnesses, in the coordinates of the cone
+        self.rational: dict[int, np.ndarray] = {}
+        self.refutations: list[Farkas] = []
+        self.settled: dict[str, int] = {}
+        self.pairs = np.argwhere(self.verdict == UNDECIDED)
+
+    def left(self) -> np.ndarray:
+        """The undecided pairs ``(P, 2)``, which are from now on the questions."""
+        self.pairs = np.argwhere(self.verdict == UNDECIDED)
+        return self.pairs
+
+    def open(self, index: np.ndarray) -> np.ndarray:
+        return self.verdict[tuple(self.pairs[index].T)] == UNDECIDED
+
+    def starts(self, index: np.ndarray) -> np.ndarray:
+        """Near the layer that comes nearest to giving the probe its class."""
+        centre = cast(np.ndarray, self.oracle.centre)  # asked for members of the policy only
+        known = np.stack([centre, *(layer for layer in self.layers if layer.any())])
+        probes, classes = self.pairs[index].T
+        logits = np.einsum("lkd,bd->bkl", known, self.own[probes], optimize=True)
+        mine = logits[np.arange(len(index)), classes].copy()
+        logits[np.arange(len(index)), classes] = -np.inf
+        best = (mine - logits.max(1)).argmax(1)
+        return (1 - NEAR) * centre + NEAR * known[best]
+
+    def offer(self, index: np.ndarray, layers: np.ndarray, step: str) -> None:
+        """Try layers ``(B, K, d)`` for whatever they predict at undecided pairs."""
+        everywhere = np.arange(len(self.own))
+        winners = (layers @ self.own.T).argmax(1)
+        useful = np.flatnonzero((self.verdict[everywhere, winners] == UNDECIDED).any(1))
+        if not len(useful):
+            return
+        framed = layers[useful] @ self.oracle.transform
+        for b in np.flatnonzero(self.oracle.in_policy(framed)):
+            won = winners[useful[b]]
+            fresh = np.flatnonzero(self.verdict[everywhere, won] == UNDECIDED)
+            if len(fresh):
+                depth = _margins(framed[b][None], self.points[fresh], won[fresh])[0]
+                fresh = fresh[depth > MARGIN]
+            self._enter(fresh, won[fresh], layers[useful[b]], step)
+
+    def accept(self, index: int, layer: np.ndarray, step: str) -> None:
+        probe, label = self.pairs[index]
+        self.rational[len(self.layers)] = layer
+        nothing = np.zeros((self.oracle.num_classes, self.oracle.cone.d))
+        self._enter(np.array([probe]), np.array([label]), nothing, step)
+
+    def _enter(self, probes, labels, layer, step) -> None:
+        if len(probes):
+            self.verdict[probes, labels], self.proven[probes, labels] = FEASIBLE, True
+            self.witness_of[probes, labels] = len(self.layers)
+            self.layers.append(layer)
+            self.settled[step] = self.settled.get(step, 0) + len(probes)
+
+    def refute(self, index: int, farkas: Farkas, proven: bool, step: str) -> None:
+        pair = tuple(self.pairs[index])
+        self.verdict[pair], self.proven[pair] = INFEASIBLE, proven
+        self.refutation_of[pair] = len(self.refutations)
+        self.refutations.append(farkas)
+        self.settled[step] = self.settled.get(step, 0) + 1
+
+    def close(self) -> PairVerdicts:
+        """The verdicts, with witnesses for the given features; one that rounding would spoil is
+        kept as fractions."""
+        frame, shape = self.oracle.frame, (0, self.oracle.num_classes, self.points.shape[1])
+        framed = np.stack(self.layers) @ self.oracle.transform if self.layers else np.empty(shape)
+        given = frame.given(framed)
+        rational = {number: frame.rational(layer) for number, layer in self.rational.items()}
+        again = frame.framed(given)
+        good = self.oracle.in_policy(again) if len(again) else np.empty(0, dtype=bool)
+        for probe, label in np.argwhere(self.verdict == FEASIBLE) if frame.shift.any() else ():
+            number = self.witness_of[probe, label]
+            depth = _margins(again[[number]], self.points[[probe]], np.array([label])).item()
+            good[number] &= depth > MARGIN
+        for number in np.flatnonzero(~good):
+            if number not in rational:
+                rational[int(number)] = frame.rational(framed[number])
+            given[number] = rational[int(number)].astype(float)
+        return PairVerdicts(
+            self.verdict,
+            given,
+            self.witness_of,
+            tuple(self.refutations),
+            self.refutation_of,
+            self.settled,
+            rational,
+            self.proven,
+            self.oracle.policy,
+        )
