@@ -188,7 +188,7 @@ AMENDMENTS: tuple[tuple[str, str], ...] = (
         "and says that they are not the plan's.",
     ),
     (
-        "2026-11-28 17:30",
+        "2026-11-28 17:25",
         "Fashion-MNIST's other arms are recorded, and with them the sham at a half and at a quarter "
         "of its dose, to see what a sham that fits does there: the largest of them of which at most "
         "a tenth is unfitted. A weaker sham may gain less, so that more can seem to lie beyond it: "
