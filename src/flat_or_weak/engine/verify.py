@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help="an experiment, or a chapter (b6 or b6_pair_proxy): all that it leans on (default: all)",
+        help="an experiment, or a chapter (b6, b6_pair_proxy): all it leans on (default: all)",
     )
     parser.add_argument("--units", type=int, default=1, help="of each, computed again (default 1)")
     parser.add_argument(
