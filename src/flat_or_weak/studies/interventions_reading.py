@@ -124,24 +124,29 @@ def pushed(arm: Arm) -> int:
     return -1 if arm.dose > 0 else 1
 
 
-def judged(table: pd.DataFrame, arm: str) -> tuple[Measured, Estimate, float]:
+def judged(
+    table: pd.DataFrame, arm: str, control: str | None = None
+) -> tuple[Measured, Estimate, float]:
     """What the plan's rule reads for an arm that pushes a ruler, on one data set: the effect on
     accuracy, positive as the claim for the ruler has it; the shift of the ruler, positive the way
-    it is pushed; and the larger share of unfitted networks, the arm's or its control's.
+    it is pushed; and the larger share of unfitted networks, the arm's or its control's (default:
+    `control_of`; with another it is no reading of the plan).
     """
     one = BY_NAME[arm]
-    up = pushed(one)
-    moved, found = shift(table, arm, one.penalty), effect(table, arm)
+    up, control = pushed(one), control or control_of(one)
+    moved, found = shift(table, arm, one.penalty), effect(table, arm, control)
     low, high = sorted((up * moved.low, up * moved.high))
     sign = up * plan.BETTER[one.penalty]
-    lost = max(unfitted(table, arm), unfitted(table, control_of(one)))
+    lost = max(unfitted(table, arm), unfitted(table, control))
     signed = Measured(sign * found.centre, found.error, found.freedom)
     return signed, Estimate(up * moved.value, low, high), lost
 
 
-def read(table: pd.DataFrame, arm: str) -> str:
-    """The plan's reading of an arm that pushes a ruler, on one data set."""
-    found, moved, lost = judged(table, arm)
+def read(table: pd.DataFrame, arm: str, control: str | None = None) -> str:
+    """The plan's reading of an arm that pushes a ruler, on one data set; with another ``control``
+    than the plan's, what its rule would say.
+    """
+    found, moved, lost = judged(table, arm, control)
     return plan.reading(moved, found, lost)
 
 
