@@ -132,23 +132,27 @@ class Oracle:
         if self.centre is None:
             stuck, waiting = [(b, None) for b in waiting], waiting[:0]
         while len(waiting := waiting[docket.open(waiting)]):
-            cut = size
-            while groups is not None and cut < len(waiting):
-                if groups[waiting[cut]] != groups[waiting[cut - 1]]:
-                    break
-                cut += 1
+            cut = len(waiting) if groups is None else _cut(groups[waiting], size)
             batch, waiting = waiting[:cut], waiting[cut:]
-
-            def inspect(index, layers, batch=batch):
-                docket.offer(batch[index], layers, "Newton")
-                return ~docket.open(batch[index])
-
-            finished, final = self.cone.push(
-                docket.starts(batch), self.rows[own[batch]], labels[batch], inspect
-            )
-            stuck += [(batch[i], final[i]) for i in np.flatnonzero(~finished)]
+            stuck += self._push(batch, size if groups is None else cut, own, labels, docket)
         for b, layer in stuck:
             self._settle(b, own[b], labels[b], layer, docket)
+
+    def _push(self, queue, width, own, labels, docket) -> list[tuple[int, np.ndarray]]:
+        """Newton's method for the questions of a queue, which enter in turn, unless a layer found
+        meanwhile has answered them; those it leaves open, with its last layers."""
+
+        def enter(room):
+            nonlocal queue
+            queue = queue[docket.open(queue)]
+            new, queue = queue[:room], queue[room:]
+            return new, docket.starts(new) if len(new) else np.empty(0)
+
+        def inspect(index, layers):
+            docket.offer(index, layers, "Newton")
+            return ~docket.open(index)
+
+        return self.cone.stream(enter, width, self.rows[own], labels, inspect)
 
     def _settle(self, b, own, labels, layer, docket) -> None:
         one, tie = np.array([b]), None
@@ -216,3 +220,13 @@ class Oracle:
         if tie is not None:
             raise TrainingPolicyInfeasible(EMPTY + TIE, tie)
         return UNDECIDED, None
+
+
+def _cut(groups: np.ndarray, size: int) -> int:
+    """The end of the first ``size`` questions, and of the group that it would divide.
+
+    >>> _cut(np.array([0, 0, 1, 1, 1, 2]), 3)
+    5
+    """
+    changes = np.append(np.flatnonzero(groups[1:] != groups[:-1]) + 1, len(groups))
+    return int(changes[changes >= min(size, len(groups))][0])
