@@ -89,9 +89,9 @@ class Oracle:
         """Mask ``(B,)`` of the layers ``(B, K, D + 1)`` of the frame whose margins at all training
         points are certain."""
         points, good = self.points[: self.n], np.zeros(len(layers), dtype=bool)
-        logits = layers @ points.T
-        slack = logits[:, self.labels, np.arange(self.n)][:, None] - logits
-        slack[:, self.labels, np.arange(self.n)] = np.inf
+        own, logits = (slice(None), self.labels, np.arange(self.n)), layers @ points.T
+        slack = np.subtract(logits[own][:, None], logits, out=logits)
+        slack[own] = np.inf
         size = np.linalg.norm(layers, axis=-1).max(-1) * np.linalg.norm(points, axis=1).max()
         good = slack.min((1, 2)) > 2 * MARGIN * size
         doubtful = np.flatnonzero(~good)

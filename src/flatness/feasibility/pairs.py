@@ -146,13 +146,7 @@ def _rays(oracle: Oracle, ledger: _Ledger) -> np.ndarray:
     rays = oracle.cone.rays(oracle.centre, oracle.inverse, own)
     rays = np.concatenate([oracle.centre[None], rays])
     ledger.offer(np.arange(len(rays)), rays, "rays")
-    above = _ever_above(rays, own)
-    for a in range(classes):
-        for c in range(a + 1, classes):
-            above[:, a, c], above[:, c, a] = np.stack([above[:, a, c], above[:, c, a]]) | (
-                refutations.sides(oracle.cone, oracle.centre[a] - oracle.centre[c], own, a, c)
-            )
-    return above
+    return _ever_above(rays, own) | refutations.sides(oracle.cone, oracle.centre, own)
 
 
 def _two_classes(oracle: Oracle, ledger: _Ledger, above: np.ndarray) -> None:

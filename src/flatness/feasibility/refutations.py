@@ -47,31 +47,49 @@ def two_class(
     )
 
 
-def sides(cone: PolicyCone, between: np.ndarray, probes: np.ndarray, a: int, c: int) -> np.ndarray:
-    """Whether some direction that is positive on the points of ``a`` and negative on those of ``c``
-    was found positive, and negative, at each probe: ``(2, q)`` bool.
+def sides(cone: PolicyCone, layer: np.ndarray, probes: np.ndarray) -> np.ndarray:
+    """``[p, c, a]``: whether some direction that is positive on the points of ``c`` and negative on
+    those of ``a`` was found positive at probe ``p``: ``(q, K, K)`` bool.
 
-    ``between (d,)`` is such a direction. From it and from its neighbours, rays through each probe.
+    The search starts from the differences ``w_c - w_a`` of a layer ``(K, d)`` inside the cone, and
+    goes from each and from its neighbours along rays through every probe.
     """
-    generators = np.concatenate([cone.points[cone.members[a]], -cone.points[cone.members[c]]])
-    slack = generators @ between
-    if not len(slack) or slack.min() <= 0:
-        return np.zeros((2, len(probes)), dtype=bool)
-    found = [between[None]]
+    classes, d = cone.num_classes, cone.d
+    found = np.zeros((len(probes), classes, classes), dtype=bool)
+    c, a = np.triu_indices(classes, 1)
+    sizes = np.array([m.stop - m.start for m in cone.members])
+    used = sizes[c] + sizes[a] > 0
+    c, a = c[used], a[used]
+    generators = np.zeros((len(c), (sizes[c] + sizes[a]).max(initial=0), d))
+    for rows, above, below in zip(generators, c, a, strict=True):
+        rows[: sizes[above]] = cone.points[cone.members[above]]
+        rows[sizes[above] : sizes[above] + sizes[below]] = -cone.points[cone.members[below]]
+    blank = np.arange(generators.shape[1]) >= (sizes[c] + sizes[a])[:, None]
+    between, going = layer[c] - layer[a], np.ones(len(c), dtype=bool)
+    queries = np.broadcast_to(probes.T, (len(c), d, len(probes)))
+    seen = np.full((2, len(c), len(probes)), -np.inf)  # the largest values and minus the smallest
     for _ in range(3):
-        lam = 1 / slack
-        hessian = (generators * (lam * lam)[:, None]).T @ generators + np.eye(len(between))
-        moves = np.linalg.solve(hessian, np.column_stack([probes.T, lam @ generators - between]))
-        speed = (generators @ moves) * -lam[:, None]
-        for sign in (1.0, -1.0):
-            length = 0.98 / np.maximum((sign * speed).max(0), 1e-3)
-            found.append(between + (sign * length * moves).T[: len(probes)])
-        between = between + moves[:, -1] * min(1.0, 0.9 / max(speed[:, -1].max(), 1e-300))
-        slack = generators @ between
-        if slack.min() <= 0:
+        slack = (generators @ between[..., None])[..., 0]
+        slack[blank] = np.inf
+        going &= slack.min(1, initial=np.inf) > 0
+        if not going.any():
             break
-    values = np.concatenate(found) @ probes.T
-    return np.stack([(values > 0).any(0), (values < 0).any(0)])
+        scaled = generators / np.where(going[:, None], slack, np.inf)[..., None]
+        hessian = scaled.transpose(0, 2, 1) @ scaled + np.eye(d)
+        inward = scaled.sum(1) - between
+        moves = np.linalg.solve(hessian, np.concatenate([queries, inward[..., None]], axis=2))
+        speed = scaled @ -moves
+        for sign in (1.0, -1.0):
+            length = sign * 0.98 / np.maximum((sign * speed).max(1, initial=0.0), 1e-3)
+            rays = (between[..., None] + length[:, None] * moves)[..., :-1]
+            values = rays.transpose(0, 2, 1) @ probes.T
+            values = np.concatenate([values, (between @ probes.T)[:, None]], axis=1)
+            values[~going] = 0.0
+            seen = np.maximum(seen, [values.max(1), -values.min(1)])
+        pace = np.minimum(1.0, 0.9 / np.maximum(speed[..., -1].max(1, initial=0.0), 1e-300))
+        between = between + moves[..., -1] * pace[:, None]
+    found[:, c, a], found[:, a, c] = seen[0].T > 0, seen[1].T > 0
+    return found
 
 
 @checked(points=rules.shape("m? d"), num_classes=rules.at_least(2))

@@ -6,11 +6,10 @@ the oracle about the pairs still open and tries every layer that it meets on all
 """
 
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 
-from flatness.feasibility.certificates import MARGIN, Farkas, _margins
+from flatness.feasibility.certificates import MARGIN, Farkas, _depths
 from flatness.feasibility.oracle import FEASIBLE, INFEASIBLE, UNDECIDED, Oracle
 
 NEAR = 0.9  # a start lies so far from the centre on the way to the best layer known
@@ -112,6 +111,10 @@ class _Ledger:
         self.refutations: list[Farkas] = []
         self.settled: dict[str, int] = {}
         self.pairs = np.argwhere(self.verdict == UNDECIDED)
+        self.nearest = np.full(shape, -1)  # the layer that comes nearest to a pair, -1 the centre
+        self.gap = np.full(shape, -np.inf)  # by how much it misses it
+        if oracle.centre is not None:
+            self.gap = _gaps(self.own @ oracle.centre.T)
 
     def left(self) -> np.ndarray:
         """The undecided pairs ``(P, 2)``, which are from now on the questions."""
@@ -123,30 +126,44 @@ class _Ledger:
 
     def starts(self, index: np.ndarray) -> np.ndarray:
         """Near the layer that comes nearest to giving the probe its class."""
-        centre = cast(np.ndarray, self.oracle.centre)  # asked for members of the policy only
-        known = np.stack([centre, *(layer for layer in self.layers if layer.any())])
-        probes, classes = self.pairs[index].T
-        logits = np.einsum("lkd,bd->bkl", known, self.own[probes], optimize=True)
-        mine = logits[np.arange(len(index)), classes].copy()
-        logits[np.arange(len(index)), classes] = -np.inf
-        best = (mine - logits.max(1)).argmax(1)
-        return (1 - NEAR) * centre + NEAR * known[best]
+        centre = self.oracle.centre
+        assert centre is not None  # asked for members of the policy only
+        numbers = self.nearest[tuple(self.pairs[index].T)]
+        known = np.stack([centre if n < 0 else self.layers[n] for n in numbers])
+        return (1 - NEAR) * centre + NEAR * known
 
     def offer(self, index: np.ndarray, layers: np.ndarray, step: str) -> None:
         """Try layers ``(B, K, d)`` for whatever they predict at undecided pairs."""
-        everywhere = np.arange(len(self.own))
-        winners = (layers @ self.own.T).argmax(1)
-        useful = np.flatnonzero((self.verdict[everywhere, winners] == UNDECIDED).any(1))
-        if not len(useful):
-            return
+        logits = self.own @ layers.transpose(0, 2, 1)
+        everywhere, winners = np.arange(len(self.own)), logits.argmax(-1)
+        fresh = self.verdict[everywhere, winners] == UNDECIDED
+        useful = np.flatnonzero(fresh.any(1))
         framed = layers[useful] @ self.oracle.transform
-        for b in np.flatnonzero(self.oracle.in_policy(framed)):
-            won = winners[useful[b]]
-            fresh = np.flatnonzero(self.verdict[everywhere, won] == UNDECIDED)
-            if len(fresh):
-                depth = _margins(framed[b][None], self.points[fresh], won[fresh])[0]
-                fresh = fresh[depth > MARGIN]
-            self._enter(fresh, won[fresh], layers[useful[b]], step)
+        good = self.oracle.in_policy(framed)
+        useful, framed = useful[good], framed[good]
+        number, probes = np.nonzero(fresh[useful])
+        won, entered, before = winners[useful[number], probes], [], len(self.layers)
+        while len(number):  # the first layer that gives a pair is its witness, if it is deep enough
+            first = np.unique(probes * logits.shape[-1] + won, return_index=True)[1]
+            depth = _depths(framed[number[first]], self.points[probes[first]], won[first])
+            deep = np.sort(first[depth > MARGIN])
+            for n in np.unique(number[deep]):
+                mine = deep[number[deep] == n]
+                self._enter(probes[mine], won[mine], layers[useful[n]], step)
+                entered.append(useful[n])
+            left = self.verdict[probes, won] == UNDECIDED
+            left[first] = False
+            number, probes, won = number[left], probes[left], won[left]
+        if entered:
+            self._remember(_gaps(logits[entered]), before)
+
+    def _remember(self, gaps: np.ndarray, before: int) -> None:
+        """Compare the gaps ``(E, q, K)`` of new layers, numbered from ``before``, with the least so
+        far."""
+        best = gaps.argmax(0)
+        gap = np.take_along_axis(gaps, best[None], 0)[0]
+        nearer = gap > self.gap
+        self.gap[nearer], self.nearest[nearer] = gap[nearer], before + best[nearer]
 
     def accept(self, index: int, layer: np.ndarray, step: str) -> None:
         probe, label = self.pairs[index]
@@ -177,10 +194,10 @@ class _Ledger:
         rational = {number: frame.rational(layer) for number, layer in self.rational.items()}
         again = frame.framed(given)
         good = self.oracle.in_policy(again) if len(again) else np.empty(0, dtype=bool)
-        for probe, label in np.argwhere(self.verdict == FEASIBLE) if frame.shift.any() else ():
-            number = self.witness_of[probe, label]
-            depth = _margins(again[[number]], self.points[[probe]], np.array([label])).item()
-            good[number] &= depth > MARGIN
+        probes, labels = np.nonzero(self.verdict == FEASIBLE) if frame.shift.any() else ([], [])
+        if len(probes):
+            numbers = self.witness_of[probes, labels]
+            good[numbers[_depths(again[numbers], self.points[probes], labels) <= MARGIN]] = False
         for number in np.flatnonzero(~good):
             if number not in rational:
                 rational[int(number)] = frame.rational(framed[number])
@@ -196,3 +213,8 @@ class _Ledger:
             self.proven,
             self.oracle.policy,
         )
+
+
+def _gaps(logits: np.ndarray) -> np.ndarray:
+    """By how much the logits ``(..., K)`` of each class miss the largest; zero for the largest."""
+    return logits - logits.max(-1, keepdims=True)
