@@ -4,7 +4,8 @@ A row ``(i, k)`` with curvature ``a[i, k]`` adds ``a (e_y - e_k)(e_y - e_k)^T (x
 Hessian. With ``G[j, k] = sum over i in class j of a[i, k] z_i z_i^T`` its blocks are ``-(G[j, k] +
 G[k, j])`` off the diagonal and ``sum_l G[k, l] + G[l, k]`` on it. The ``G[j, .]`` of all layers are
 one product of matrices; only the ``d (d + 1) / 2`` different entries of a block are kept, and only
-blocks on and above the diagonal are formed, which is what a Cholesky factorisation reads.
+blocks on and above the diagonal are formed, which is what a Cholesky factorisation reads. The
+last class, whose weights are held fixed, needs no blocks; in its place stands ``sum_l G[j, l]``.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ class NewtonSystems:
     """Room for ``width`` systems of layers ``(K, d)`` on labelled points ``(n, d)``, sorted by
     class: ``members[j]`` is the slice of class ``j``.
 
-    The last class's weights are held fixed: a common shift of all classes is no change.
+    The last class's weights are fixed because a common shift of all classes is no change.
     """
 
     def __init__(self, points: np.ndarray, members: list[slice], num_classes: int, width: int):
@@ -65,12 +66,13 @@ class NewtonSystems:
         """The matrices ``(B, (K - 1) d, (K - 1) d)``, valid until the next call."""
         batch, classes, n = curvature.shape
         free, entries = self.free, len(self.row)
-        weights, grams = curvature.reshape(batch * classes, n), self.grams[:, :batch]
+        rows = np.concatenate([curvature[:, :free], curvature.sum(1, keepdims=True)], axis=1)
+        weights, grams = rows.reshape(batch * classes, n), self.grams[:, :batch]
         for j, members in enumerate(self.members):
             out = grams[j].reshape(batch * classes, entries)
             np.matmul(weights[:, members], self.squares[members], out=out)
         diagonal = grams[:, :, :free].sum(0)
-        diagonal += grams[:free].sum(2).transpose(1, 0, 2)
+        diagonal += grams[:free, :, free].transpose(1, 0, 2)
         squares = own[..., self.row] * own[..., self.column]
         for k in range(free):
             blocks = self.blocks[:batch, k, k:]
@@ -94,8 +96,8 @@ class NewtonSystems:
 
 
 def _solution(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Solution of a symmetric system by Cholesky's factorisation, which overwrites ``matrix``
-    below the diagonal in LAPACK's order; by elimination where it is not definite to rounding."""
+    """Solution of a symmetric system by Cholesky's factorisation, which overwrites the upper half of
+    ``matrix``; by elimination where that is not definite to rounding."""
     diagonal = matrix.diagonal().copy()
     solution, failed = dposv(matrix.T, target, lower=1, overwrite_a=1)[1:]
     if not failed:

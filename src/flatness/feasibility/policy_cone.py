@@ -26,9 +26,9 @@ from flatness._internal.arguments import integer, integer_array, real_array
 from flatness.feasibility.newton_systems import NewtonSystems
 
 ETA_MAX = 1e13  # beyond it the barrier is as sharp as float64 lets it be
-ETA_PER_ROW = 100.0  # at the start, for each own row
-BELOW = 0.1  # t starts so far below the smallest own slack
-FARTHEST = 0.95  # a step goes so far of the way to the nearest wall
+ETA_PER_ROW = 1000.0  # at the start, for each own row
+BELOW = 0.03  # t starts so far below the smallest own slack
+FARTHEST = 0.99  # a step goes so far of the way to the nearest wall
 
 
 class PolicyCone:
@@ -83,7 +83,9 @@ class PolicyCone:
         return np.divide(1.0, slack, out=slack)
 
     def _gradient(self, lam: np.ndarray) -> np.ndarray:
-        return (lam - self.own_class * lam.sum(1, keepdims=True)) @ self.points
+        flows = lam.copy()  # as large as _flows of the common points
+        flows[self._own] -= lam.sum(1)
+        return flows @ self.points
 
     def _hessian(self, curvature: np.ndarray) -> np.ndarray:
         batch, classes, d = len(curvature), self.num_classes, self.d

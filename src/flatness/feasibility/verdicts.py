@@ -12,7 +12,7 @@ import numpy as np
 from flatness.feasibility.certificates import MARGIN, Farkas, _depths
 from flatness.feasibility.oracle import FEASIBLE, INFEASIBLE, UNDECIDED, Oracle
 
-NEAR = 0.9  # a start lies so far from the centre on the way to the best layer known
+NEAR = 0.95  # a start lies so far from the centre on the way to the best layer known
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class _Ledger:
         self.nearest = np.full(shape, -1)  # the layer that comes nearest to a pair, -1 the centre
         self.gap = np.full(shape, -np.inf)  # by how much it misses it
         if oracle.centre is not None:
-            self.gap = _gaps(self.own @ oracle.centre.T)
+            logits = self.own @ oracle.centre.T
+            self.gap = logits - logits.max(1, keepdims=True)
 
     def left(self) -> np.ndarray:
         """The undecided pairs ``(P, 2)``, which are from now on the questions."""
@@ -134,17 +135,17 @@ class _Ledger:
 
     def offer(self, index: np.ndarray, layers: np.ndarray, step: str) -> None:
         """Try layers ``(B, K, d)`` for whatever they predict at undecided pairs."""
-        logits = self.own @ layers.transpose(0, 2, 1)
-        everywhere, winners = np.arange(len(self.own)), logits.argmax(-1)
-        fresh = self.verdict[everywhere, winners] == UNDECIDED
-        useful = np.flatnonzero(fresh.any(1))
+        gaps = layers @ self.own.T
+        gaps -= gaps.max(1, keepdims=True)
+        fresh = (gaps == 0) & (self.verdict.T == UNDECIDED)
+        useful = np.flatnonzero(fresh.any((1, 2)))
         framed = layers[useful] @ self.oracle.transform
         good = self.oracle.in_policy(framed)
         useful, framed = useful[good], framed[good]
-        number, probes = np.nonzero(fresh[useful])
-        won, entered, before = winners[useful[number], probes], [], len(self.layers)
+        (number, won, probes), before = np.nonzero(fresh[useful]), len(self.layers)
+        entered: list[int] = []
         while len(number):  # the first layer that gives a pair is its witness, if it is deep enough
-            first = np.unique(probes * logits.shape[-1] + won, return_index=True)[1]
+            first = np.unique(probes * gaps.shape[1] + won, return_index=True)[1]
             depth = _depths(framed[number[first]], self.points[probes[first]], won[first])
             deep = np.sort(first[depth > MARGIN])
             for n in np.unique(number[deep]):
@@ -155,7 +156,7 @@ class _Ledger:
             left[first] = False
             number, probes, won = number[left], probes[left], won[left]
         if entered:
-            self._remember(_gaps(logits[entered]), before)
+            self._remember(gaps[entered].transpose(0, 2, 1), before)
 
     def _remember(self, gaps: np.ndarray, before: int) -> None:
         """Compare the gaps ``(E, q, K)`` of new layers, numbered from ``before``, with the least so
@@ -214,7 +215,3 @@ class _Ledger:
             self.oracle.policy,
         )
 
-
-def _gaps(logits: np.ndarray) -> np.ndarray:
-    """By how much the logits ``(..., K)`` of each class miss the largest; zero for the largest."""
-    return logits - logits.max(-1, keepdims=True)
