@@ -12,7 +12,6 @@ from flatness.feasibility import oracle as oracle_module
 from flatness.feasibility.certificates import Farkas, exact_farkas, exact_witness, farkas_residual
 from flatness.feasibility.labelled_points import TrainingPolicyInfeasible
 from flatness.feasibility.pairs import (
-    _ever_above,
     pair_verdicts,
     pair_verdicts_ensemble,
     refutations,
@@ -132,7 +131,7 @@ def test_every_refutation_is_exact_and_a_sample_of_witnesses():
 # What a step does when it finds nothing.
 IDLE = {
     "rays": (PolicyCone, lambda cone, *_: np.empty((0, cone.num_classes, cone.d))),
-    "push": (PolicyCone, lambda cone, layers, *_: (np.zeros(len(layers), dtype=bool), layers)),
+    "stream": (PolicyCone, lambda cone, enter, width, own, *_: [*zip(*enter(len(own)))]),
     "two_class": (refutations, lambda *_: None),
     "many_class": (refutations, lambda *_: None),
     "linear_program": (refutations, lambda cone, *_: (np.zeros((cone.num_classes, cone.d)), None)),
@@ -146,8 +145,12 @@ IDLE = {
         (["rays"], {"Newton"}, set()),
         (["two_class"], {"many classes"}, {"two classes", "HiGHS"}),
         (["two_class", "many_class"], {"HiGHS"}, {"two classes", "many classes"}),
-        (["rays", "push"], {"HiGHS"}, {"Newton"}),
-        (["two_class", "many_class", "linear_program", "push"], {"rational"}, {"HiGHS", "Newton"}),
+        (["rays", "stream"], {"HiGHS"}, {"Newton"}),
+        (
+            ["two_class", "many_class", "linear_program", "stream"],
+            {"rational"},
+            {"HiGHS", "Newton"},
+        ),
     ],
 )
 def test_each_step_can_do_the_work_of_those_before_it(monkeypatch, idle, used, unused):
@@ -226,16 +229,27 @@ def test_pairs_that_newton_leaves_in_several_chunks_are_all_settled(monkeypatch)
     ).sum() > 1
 
 
-def test_ever_above_is_true_where_some_layer_says_so():
-    layers, probes = (
-        np.random.default_rng(0).standard_normal((3, 4, 2)),
-        np.random.default_rng(1).standard_normal((5, 2)),
-    )
-    expected = [
-        [[any(layer[c] @ p > layer[a] @ p for layer in layers) for a in range(4)] for c in range(4)]
-        for p in probes
-    ]
-    assert _ever_above(layers, probes).tolist() == expected
+@pytest.mark.parametrize("block", [1, 7, 100])
+def test_sides_are_those_of_linear_programs(monkeypatch, block):
+    """What is found is there: some ``u`` is positive on class c, negative on class a and positive
+    at the probe, by a linear program. Of what is there, at least nine in ten are found.
+    """
+    monkeypatch.setattr(refutations, "BLOCK", block)
+    features, labels, probes, num_classes = relu_problem(3, n=30, width=4, num_classes=4, q=9)
+    labels = np.where(labels == 2, 1, labels)  # a class without points
+    oracle = oracle_module.Oracle(features, labels, probes, num_classes)
+    cone, own = oracle.cone, oracle.rows[oracle.n :]
+    found = refutations.sides(cone, oracle.centre, own)
+    there = np.zeros_like(found)
+    for p, c, a in np.ndindex(found.shape):
+        points = np.concatenate([cone.points[cone.members[c]], -cone.points[cone.members[a]]])
+        if c != a and len(points):
+            rows = np.concatenate([points, own[[p]]])
+            answer = linprog(
+                np.zeros(cone.d), A_ub=-rows, b_ub=-np.ones(len(rows)), bounds=(None, None)
+            )
+            there[p, c, a] = answer.status == 0
+    assert not (found & ~there).any() and found.sum() >= 0.9 * there.sum() > 50
 
 
 def test_line():

@@ -54,7 +54,10 @@ class NewtonSystems:
         for start in range(0, len(target), self.width):
             part = slice(start, start + self.width)
             flat = self._assemble(
-                curvature[part], graph[part], own[part], None if coupling is None else coupling[part]
+                curvature[part],
+                graph[part],
+                own[part],
+                None if coupling is None else coupling[part],
             )
             right = target[part, : self.free].reshape(len(flat), -1)
             for b in range(len(flat)):
@@ -96,8 +99,8 @@ class NewtonSystems:
 
 
 def _solution(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Solution of a symmetric system by Cholesky's factorisation, which overwrites the upper half of
-    ``matrix``; by elimination where that is not definite to rounding."""
+    """Solution of a symmetric system by Cholesky's factorisation, which overwrites the upper half
+    of ``matrix``; by elimination where that is not definite to rounding."""
     diagonal = matrix.diagonal().copy()
     solution, failed = dposv(matrix.T, target, lower=1, overwrite_a=1)[1:]
     if not failed:

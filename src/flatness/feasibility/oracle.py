@@ -33,6 +33,9 @@ class Docket(Protocol):
     def open(self, index: np.ndarray) -> np.ndarray:
         """Mask of the questions that have no answer yet."""
 
+    def queue(self, index: np.ndarray) -> np.ndarray:
+        """Those of the questions that have no answer yet, in the order in which to ask them."""
+
     def starts(self, index: np.ndarray) -> np.ndarray:
         """Layers ``(B, K, d)`` strictly inside the cone, one for each question, to start from."""
 
@@ -144,7 +147,7 @@ class Oracle:
 
         def enter(room):
             nonlocal queue
-            queue = queue[docket.open(queue)]
+            queue = docket.queue(queue)
             new, queue = queue[:room], queue[room:]
             return new, docket.starts(new) if len(new) else np.empty(0)
 

@@ -22,6 +22,7 @@ from flatness.feasibility.certificates import Farkas
 from flatness.feasibility.policy_cone import PolicyCone
 
 ZERO = 1e-10  # residual of least squares on rows of length one below which a refutation is tried
+BLOCK = 100  # pairs of classes, and probes, looked at together: what memory allows
 NEGLIGIBLE = 1e-13  # multipliers below this part of the largest are rounding, and are dropped
 
 
@@ -51,45 +52,63 @@ def sides(cone: PolicyCone, layer: np.ndarray, probes: np.ndarray) -> np.ndarray
     """``[p, c, a]``: whether some direction that is positive on the points of ``c`` and negative on
     those of ``a`` was found positive at probe ``p``: ``(q, K, K)`` bool.
 
-    The search starts from the differences ``w_c - w_a`` of a layer ``(K, d)`` inside the cone, and
-    goes from each and from its neighbours along rays through every probe.
+    Where it is, the two classes alone do not refute ``c`` at ``p``. The search starts from the
+    differences ``w_c - w_a`` of a layer ``(K, d)`` inside the cone, and goes from each and from a
+    neighbour along rays through the probes.
     """
-    classes, d = cone.num_classes, cone.d
-    found = np.zeros((len(probes), classes, classes), dtype=bool)
-    c, a = np.triu_indices(classes, 1)
-    sizes = np.array([m.stop - m.start for m in cone.members])
-    used = sizes[c] + sizes[a] > 0
-    c, a = c[used], a[used]
-    generators = np.zeros((len(c), (sizes[c] + sizes[a]).max(initial=0), d))
-    for rows, above, below in zip(generators, c, a, strict=True):
-        rows[: sizes[above]] = cone.points[cone.members[above]]
-        rows[sizes[above] : sizes[above] + sizes[below]] = -cone.points[cone.members[below]]
-    blank = np.arange(generators.shape[1]) >= (sizes[c] + sizes[a])[:, None]
-    between, going = layer[c] - layer[a], np.ones(len(c), dtype=bool)
-    queries = np.broadcast_to(probes.T, (len(c), d, len(probes)))
-    seen = np.full((2, len(c), len(probes)), -np.inf)  # the largest values and minus the smallest
-    for _ in range(3):
+    found = np.zeros((len(probes), cone.num_classes, cone.num_classes), dtype=bool)
+    above, below = np.triu_indices(cone.num_classes, 1)
+    for first in range(0, len(above), BLOCK):
+        c, a = above[first : first + BLOCK], below[first : first + BLOCK]
+        generators = _generators(cone, c, a)
+        for start in range(0, len(probes), BLOCK):
+            block = slice(start, start + BLOCK)
+            high, low = _extremes(generators, layer[c] - layer[a], probes[block])
+            found[block, c, a], found[block, a, c] = high.T > 0, low.T < 0
+    return found
+
+
+def _generators(cone: PolicyCone, c: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """Points of the classes ``c`` and minus those of ``a``, for pairs of classes; zeros fill up."""
+    parts = [
+        (cone.points[cone.members[i]], -cone.points[cone.members[j]])
+        for i, j in zip(c, a, strict=True)
+    ]
+    stacks = [np.concatenate(part) for part in parts]
+    generators = np.zeros((len(c), max(map(len, stacks)), cone.d))
+    for rows, stack in zip(generators, stacks, strict=True):
+        rows[: len(stack)] = stack
+    return generators
+
+
+def _extremes(
+    generators: np.ndarray, between: np.ndarray, probes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Largest and smallest values ``(P, q)`` that directions positive on ``generators (P, m, d)``
+    were seen to take at probes; the search starts from ``between (P, d)``."""
+    blank = ~generators.any(-1)
+    high, low = (np.full((len(between), len(probes)), v) for v in (-np.inf, np.inf))
+    queries = np.broadcast_to(probes.T, (len(between), *probes.T.shape))
+    for _ in range(2):
         slack = (generators @ between[..., None])[..., 0]
         slack[blank] = np.inf
-        going &= slack.min(1, initial=np.inf) > 0
-        if not going.any():
-            break
+        going = (slack.min(1, initial=np.inf) > 0) & ~blank.all(1)
         scaled = generators / np.where(going[:, None], slack, np.inf)[..., None]
-        hessian = scaled.transpose(0, 2, 1) @ scaled + np.eye(d)
+        hessian = scaled.transpose(0, 2, 1) @ scaled + np.eye(between.shape[1])
         inward = scaled.sum(1) - between
         moves = np.linalg.solve(hessian, np.concatenate([queries, inward[..., None]], axis=2))
         speed = scaled @ -moves
         for sign in (1.0, -1.0):
             length = sign * 0.98 / np.maximum((sign * speed).max(1, initial=0.0), 1e-3)
             rays = (between[..., None] + length[:, None] * moves)[..., :-1]
-            values = rays.transpose(0, 2, 1) @ probes.T
-            values = np.concatenate([values, (between @ probes.T)[:, None]], axis=1)
+            values = (
+                np.concatenate([rays, between[..., None]], axis=2).transpose(0, 2, 1) @ probes.T
+            )
             values[~going] = 0.0
-            seen = np.maximum(seen, [values.max(1), -values.min(1)])
+            high, low = np.maximum(high, values.max(1)), np.minimum(low, values.min(1))
         pace = np.minimum(1.0, 0.9 / np.maximum(speed[..., -1].max(1, initial=0.0), 1e-300))
         between = between + moves[..., -1] * pace[:, None]
-    found[:, c, a], found[:, a, c] = seen[0].T > 0, seen[1].T > 0
-    return found
+    return high, low
 
 
 @checked(points=rules.shape("m? d"), num_classes=rules.at_least(2))

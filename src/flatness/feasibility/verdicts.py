@@ -125,6 +125,11 @@ class _Ledger:
     def open(self, index: np.ndarray) -> np.ndarray:
         return self.verdict[tuple(self.pairs[index].T)] == UNDECIDED
 
+    def queue(self, index: np.ndarray) -> np.ndarray:
+        """The farthest first: a layer that gives a pair far from all known ones helps many."""
+        left = index[self.open(index)]
+        return left[np.argsort(self.gap[tuple(self.pairs[left].T)], kind="stable")]
+
     def starts(self, index: np.ndarray) -> np.ndarray:
         """Near the layer that comes nearest to giving the probe its class."""
         centre = self.oracle.centre
@@ -214,4 +219,3 @@ class _Ledger:
             self.proven,
             self.oracle.policy,
         )
-
