@@ -187,7 +187,9 @@ def test_what_has_no_certificate_is_undecided(monkeypatch, answer):
     usual = pair_verdicts(features, labels, probes, num_classes)
 
     def wrong(farkas):
-        return farkas and Farkas(
+        if not isinstance(farkas, Farkas):
+            return farkas
+        return Farkas(
             farkas.points, farkas.rivals, farkas.weights * np.linspace(1, 1.01, len(farkas.weights))
         )
 
@@ -250,6 +252,21 @@ def test_sides_are_those_of_linear_programs(monkeypatch, block):
             )
             there[p, c, a] = answer.status == 0
     assert not (found & ~there).any() and found.sum() >= 0.9 * there.sum() > 50
+
+
+def test_two_classes_refute_or_show_a_direction():
+    """On a line with class 0 at 0 and class 1 at 2: at -1 class 1 is refuted, at 1 it is not, and
+    the direction then keeps the classes apart and is positive at the probe.
+    """
+    oracle = oracle_module.Oracle(
+        np.array([[0.0], [2.0]]), np.array([0, 1]), np.array([[-1.0], [1.0]]), 2
+    )
+    beyond, within = oracle.rows[2:]
+    assert isinstance(refutations.two_class(oracle.cone, beyond, 1, 0, 2), Farkas)
+    direction = refutations.two_class(oracle.cone, within, 1, 0, 2)
+    values = oracle.cone.points @ direction
+    assert values[0] < 1e-12 and values[1] > -1e-12 and within @ direction > 1e-6
+    assert np.linalg.norm(direction) == pytest.approx(1)
 
 
 def test_line():

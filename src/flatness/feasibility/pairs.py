@@ -164,8 +164,11 @@ def _two_classes(oracle: Oracle, ledger: _Ledger, above: np.ndarray) -> None:
             if rival == label or above[probe, label, rival]:
                 continue
             own = np.array([oracle.n + probe])
-            farkas = refutations.two_class(oracle.cone, ledger.own[probe], label, rival, oracle.n)
-            found, proven = oracle.refutation(farkas, own, np.array([label]))
+            answer = refutations.two_class(oracle.cone, ledger.own[probe], label, rival, oracle.n)
+            if isinstance(answer, np.ndarray):
+                above[:, label, rival] |= ledger.own @ answer > refutations.CLEAR
+                continue
+            found, proven = oracle.refutation(answer, own, np.array([label]))
             if found is not None and (proven or not oracle.strict):
                 ledger.refute(number, found, proven, "two classes")
                 break

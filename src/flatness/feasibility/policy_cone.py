@@ -28,6 +28,7 @@ from flatness.feasibility.newton_systems import NewtonSystems
 ETA_MAX = 1e13  # beyond it the barrier is as sharp as float64 lets it be
 ETA_PER_ROW = 1000.0  # at the start, for each own row
 BELOW = 0.03  # t starts so far below the smallest own slack
+TOGETHER = 15  # systems assembled together: they should stay in the cache
 FARTHEST = 0.99  # a step goes so far of the way to the nearest wall
 
 
@@ -185,7 +186,7 @@ class PolicyCone:
         gets the problems at work and their iterates and returns a mask of those that are finished.
         Returns the numbers and last iterates of those that were not within ``steps`` steps.
         """
-        systems = NewtonSystems(self.points, self.members, self.num_classes, width)
+        systems = NewtonSystems(self.points, self.members, self.num_classes, min(width, TOGETHER))
         index, age = np.arange(0), np.arange(0)
         layers, t, eta = np.empty((0, self.num_classes, self.d)), np.empty(0), np.empty(0)
         stuck: list[tuple[int, np.ndarray]] = []

@@ -22,22 +22,28 @@ from flatness.feasibility.certificates import Farkas
 from flatness.feasibility.policy_cone import PolicyCone
 
 ZERO = 1e-10  # residual of least squares on rows of length one below which a refutation is tried
+CLEAR = 1e-6  # length of what least squares leaves, and value of it, that are not rounding
 BLOCK = 100  # pairs of classes, and probes, looked at together: what memory allows
 NEGLIGIBLE = 1e-13  # multipliers below this part of the largest are rounding, and are dropped
 
 
 def two_class(
     cone: PolicyCone, probe: np.ndarray, label: int, rival: int, position: int
-) -> Farkas | None:
+) -> Farkas | np.ndarray | None:
     """A refutation of "``probe`` is ``label``" from the points of ``label`` and ``rival`` alone, or
-    ``None``."""
+    a direction that speaks against one.
+
+    Least squares leaves ``u (d,)``, which is not negative on the points of ``label`` and not
+    positive on those of ``rival``; where ``<u, z> > 0`` the two classes do not refute ``label`` at
+    ``z``. ``None`` if ``u`` is too short to tell.
+    """
     above, below = cone.members[rival], cone.members[label]
     generators = np.concatenate([cone.points[above], -cone.points[below]])
     if not len(generators):
         return None
     weights, residual = nnls(generators.T, probe)
     if residual > ZERO:
-        return None
+        return (probe - weights @ generators) / residual if residual > CLEAR else None
     numbers = np.concatenate([cone.order[above], cone.order[below]])
     rivals = np.repeat([label, rival], [above.stop - above.start, below.stop - below.start])
     used = weights > NEGLIGIBLE * weights.max()
