@@ -25,7 +25,8 @@ def recorded_data(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 def forest(table: pd.DataFrame, title: str) -> Figure:
     """Accuracy of every arm minus that of its control (dots) and of the base arm (diamonds) with
-    95 % intervals over splits, a panel for each data set; what is not read is left out.
+    95 % intervals over splits, a panel for each data set; what is not read is left out. Hollow
+    dots: minus the largest sham that fitted, where that of the plan did not.
     """
     arms = [name for name in reading.arms_of(table) if name != "base"]
     figure, axes = plt.subplots(1, 2, figsize=(9.5, 5.5), sharey=True, layout="constrained")
@@ -36,6 +37,9 @@ def forest(table: pd.DataFrame, title: str) -> Figure:
             if arm not in set(part["arm"]):
                 continue
             control = reading.control_of(reading.BY_NAME[arm])
+            fill = BLUE
+            if control == "sham" and (fitted := reading.fitted_sham(part)) not in (None, "sham"):
+                control, fill = fitted, "white"
             for against, place, mark, colour in (
                 (control, 0.13, "o", BLUE),
                 ("base", -0.13, "D", ORANGE),
@@ -45,7 +49,8 @@ def forest(table: pd.DataFrame, title: str) -> Figure:
                     continue
                 e = reading.effect(part, arm, against).interval()
                 panel.plot([e.low, e.high], [height + place] * 2, color=colour, lw=1.5)
-                panel.plot(e.value, height + place, mark, color=colour, ms=4)
+                face = fill if mark == "o" else colour
+                panel.plot(e.value, height + place, mark, color=colour, mfc=face, ms=4)
         panel.axvline(0, color="black", lw=0.6)
         panel.set(title=label, xlabel="difference of test accuracy, points")
     axes[0].set_yticks(range(len(arms)), [arm_words(arm) for arm in reversed(arms)])

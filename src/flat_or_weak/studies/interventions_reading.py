@@ -13,7 +13,7 @@ import pandas as pd
 
 from flat_or_weak.records import RecordError, find, load_record
 from flat_or_weak.studies import interventions_plan as plan
-from flat_or_weak.studies.interventions import ARMS
+from flat_or_weak.studies.interventions import ARMS, SMALLER_SHAMS
 from flat_or_weak.studies.interventions_training import Arm
 from flatness.statistics.comparisons import Estimate, Measured, measured_mean
 
@@ -25,7 +25,7 @@ RECORDS = (
 )
 LOGGED = ("trace", "orbit_trace", "noise_divergence")
 RULERS = tuple(plan.BETTER)
-BY_NAME = {arm.name: arm for arm in ARMS}
+BY_NAME = {arm.name: arm for arm in (*ARMS, *SMALLER_SHAMS)}
 
 
 def recorded() -> pd.DataFrame:
@@ -43,12 +43,21 @@ def recorded() -> pd.DataFrame:
 def arms_of(table: pd.DataFrame) -> list[str]:
     """The arms of a table, in the order of the study."""
     there = set(table["arm"])
-    return [arm.name for arm in ARMS if arm.name in there]
+    return [name for name in BY_NAME if name in there]
 
 
 def control_of(arm: Arm) -> str:
     """The arm that an arm's accuracy is compared with: the sham, or "base" without a push."""
     return "base" if not arm.penalty or arm.penalty == "sham" else "sham"
+
+
+def fitted_sham(table: pd.DataFrame) -> str | None:
+    """The largest sham of one data set of which at most a tenth is unfitted; that of the plan where
+    it fitted, and None where none did.
+    """
+    shams = [name for name in arms_of(table) if BY_NAME[name].penalty == "sham"]
+    usable = (name for name in shams if unfitted(table, name) <= plan.MOST_UNFITTED)
+    return next(usable, None)
 
 
 def values(table: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -115,24 +124,29 @@ def pushed(arm: Arm) -> int:
     return -1 if arm.dose > 0 else 1
 
 
-def judged(table: pd.DataFrame, arm: str) -> tuple[Measured, Estimate, float]:
+def judged(
+    table: pd.DataFrame, arm: str, control: str | None = None
+) -> tuple[Measured, Estimate, float]:
     """What the plan's rule reads for an arm that pushes a ruler, on one data set: the effect on
     accuracy, positive as the claim for the ruler has it; the shift of the ruler, positive the way
-    it is pushed; and the larger share of unfitted networks, the arm's or its control's.
+    it is pushed; and the larger share of unfitted networks, the arm's or its control's (default:
+    `control_of`; with another it is no reading of the plan).
     """
     one = BY_NAME[arm]
-    up = pushed(one)
-    moved, found = shift(table, arm, one.penalty), effect(table, arm)
+    up, control = pushed(one), control or control_of(one)
+    moved, found = shift(table, arm, one.penalty), effect(table, arm, control)
     low, high = sorted((up * moved.low, up * moved.high))
     sign = up * plan.BETTER[one.penalty]
-    lost = max(unfitted(table, arm), unfitted(table, control_of(one)))
+    lost = max(unfitted(table, arm), unfitted(table, control))
     signed = Measured(sign * found.centre, found.error, found.freedom)
     return signed, Estimate(up * moved.value, low, high), lost
 
 
-def read(table: pd.DataFrame, arm: str) -> str:
-    """The plan's reading of an arm that pushes a ruler, on one data set."""
-    found, moved, lost = judged(table, arm)
+def read(table: pd.DataFrame, arm: str, control: str | None = None) -> str:
+    """The plan's reading of an arm that pushes a ruler, on one data set; with another ``control``
+    than the plan's, what its rule would say.
+    """
+    found, moved, lost = judged(table, arm, control)
     return plan.reading(moved, found, lost)
 
 
