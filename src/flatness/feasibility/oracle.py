@@ -130,10 +130,11 @@ class Oracle:
         Questions of one group (neighbours) are worked on together, so that the layers offered to
         them do not depend on what else is asked.
         """
-        waiting, stuck = np.arange(len(own)), []
+        waiting = np.arange(len(own))
+        stuck: list[tuple[int, np.ndarray | None]] = []
         size = max(1, CHUNK // (self.num_classes * self.cone.d) ** 2)
         if self.centre is None:
-            stuck, waiting = [(b, None) for b in waiting], waiting[:0]
+            stuck, waiting = [(int(b), None) for b in waiting], waiting[:0]
         while len(waiting := waiting[docket.open(waiting)]):
             cut = len(waiting) if groups is None else _cut(groups[waiting], size)
             batch, waiting = waiting[:cut], waiting[cut:]

@@ -200,8 +200,8 @@ class _Ledger:
         rational = {number: frame.rational(layer) for number, layer in self.rational.items()}
         again = frame.framed(given)
         good = self.oracle.in_policy(again) if len(again) else np.empty(0, dtype=bool)
-        probes, labels = np.nonzero(self.verdict == FEASIBLE) if frame.shift.any() else ([], [])
-        if len(probes):
+        if frame.shift.any():
+            probes, labels = np.nonzero(self.verdict == FEASIBLE)
             numbers = self.witness_of[probes, labels]
             good[numbers[_depths(again[numbers], self.points[probes], labels) <= MARGIN]] = False
         for number in np.flatnonzero(~good):
