@@ -92,7 +92,7 @@ def _extremes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Largest and smallest values ``(P, q)`` that directions positive on ``generators (P, m, d)``
     were seen to take at probes; the search starts from ``between (P, d)``."""
-    blank: np.ndarray = ~generators.any(-1)
+    blank = np.linalg.norm(generators, axis=-1) == 0
     high, low = (np.full((len(between), len(probes)), v) for v in (-np.inf, np.inf))
     queries = np.broadcast_to(probes.T, (len(between), *probes.T.shape))
     for _ in range(2):
