@@ -17,6 +17,7 @@ from flatness.feasibility.pairs import (
     refutations,
 )
 from flatness.feasibility.policy_cone import PolicyCone
+from flatness.feasibility.verdicts import _Ledger
 from flatness.feasibility.verification import certified_system, verify
 
 CLEAR = 1e-6  # a linear program with default tolerances is believed beyond this margin
@@ -252,6 +253,23 @@ def test_sides_are_those_of_linear_programs(monkeypatch, block):
             )
             there[p, c, a] = answer.status == 0
     assert not (found & ~there).any() and found.sum() >= 0.9 * there.sum() > 50
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-100, 1e100])
+@pytest.mark.parametrize("lead", [1e-3, 1e-9])
+def test_single_precision_loses_no_witness(lead, scale):
+    """A layer that puts class 1 above class 0 at the probe by a part in 10^9, which single
+    precision cannot see, is a witness all the same.
+    """
+    features, labels = np.array([[0.0], [2.0]]), np.array([0, 1])
+    oracle = oracle_module.Oracle(features, labels, np.array([[1.0], [1.5]]), 2)
+    ledger = _Ledger(oracle)
+    # thresholds just before the first probe, and behind both, in the given features
+    given = np.array([[[0.0, 0.0], [1.0, -at]] for at in (1.0 - lead, 1.7)])
+    layers = scale * oracle.frame.framed(given) @ np.linalg.inv(oracle.transform)
+    ledger.offer(np.arange(2), layers, "Newton")
+    assert ledger.verdict.tolist() == [[1, 1], [1, 1]]
+    assert ledger.witness_of.tolist() == [[1, 0], [1, 0]] and len(ledger.layers) == 2
 
 
 def test_two_classes_refute_or_show_a_direction():

@@ -103,6 +103,10 @@ class _Ledger:
     def __init__(self, oracle: Oracle):
         self.oracle, shape = oracle, (len(oracle.points) - oracle.n, oracle.num_classes)
         self.own, self.points = oracle.rows[oracle.n :], oracle.points[oracle.n :]
+        self.single, d = self.own.T.astype(np.float32), self.own.shape[1]
+        # rounding of the difference of two logits in single precision, for rows of length one and
+        # layers with entries up to one: twice what it can be
+        self.blur = 4 * (d + 2) * np.sqrt(d) * 2.0**-24
         self.verdict = np.full(shape, UNDECIDED, dtype=np.int8)
         self.witness_of, self.refutation_of = np.full(shape, -1), np.full(shape, -1)
         self.proven = np.zeros(shape, dtype=bool)
@@ -114,7 +118,7 @@ class _Ledger:
         self.nearest = np.full(shape, -1)  # the layer that comes nearest to a pair, -1 the centre
         self.gap = np.full(shape, -np.inf)  # by how much it misses it
         if oracle.centre is not None:
-            logits = self.own @ oracle.centre.T
+            logits = self.own @ oracle.centre.T / np.abs(oracle.centre).max(initial=1e-300)
             self.gap = logits - logits.max(1, keepdims=True)
 
     def left(self) -> np.ndarray:
@@ -126,9 +130,14 @@ class _Ledger:
         return self.verdict[tuple(self.pairs[index].T)] == UNDECIDED
 
     def queue(self, index: np.ndarray) -> np.ndarray:
-        """The farthest first: a layer that gives a pair far from all known ones helps many."""
+        """The farthest of each class first: a layer that gives a pair far from all known ones
+        helps many."""
         left = index[self.open(index)]
-        return left[np.argsort(self.gap[tuple(self.pairs[left].T)], kind="stable")]
+        probes, classes = self.pairs[left].T
+        gap = self.gap[probes, classes]
+        order = np.lexsort((gap, classes))
+        rank = np.arange(len(order)) - np.searchsorted(classes[order], classes[order])
+        return left[order[np.lexsort((gap[order], rank))]]
 
     def starts(self, index: np.ndarray) -> np.ndarray:
         """Near the layer that comes nearest to giving the probe its class."""
@@ -139,24 +148,23 @@ class _Ledger:
         return (1 - NEAR) * centre + NEAR * known
 
     def offer(self, index: np.ndarray, layers: np.ndarray, step: str) -> None:
-        """Try layers ``(B, K, d)`` for whatever they predict at undecided pairs."""
-        gaps = layers @ self.own.T
+        """Try layers ``(B, K, d)`` for whatever they predict at undecided pairs: screened in single
+        precision, certified in double."""
+        size = np.abs(layers).max((1, 2), keepdims=True, initial=1e-300)
+        gaps = (layers / size).astype(np.float32) @ self.single
         gaps -= gaps.max(1, keepdims=True)
-        fresh = (gaps == 0) & (self.verdict.T == UNDECIDED)
-        useful = np.flatnonzero(fresh.any((1, 2)))
-        framed = layers[useful] @ self.oracle.transform
-        good = self.oracle.in_policy(framed)
-        useful, framed = useful[good], framed[good]
-        (number, won, probes), before = np.nonzero(fresh[useful]), len(self.layers)
-        entered: list[int] = []
-        while len(number):  # the first layer that gives a pair is its witness, if it is deep enough
+        number, won, probes = np.nonzero((gaps > -self.blur) & (self.verdict.T == UNDECIDED))
+        entered, before = [], len(self.layers)
+        while len(number):  # the first layer that gives a pair for certain is its witness
             first = np.unique(probes * gaps.shape[1] + won, return_index=True)[1]
-            depth = _depths(framed[number[first]], self.points[probes[first]], won[first])
-            deep = np.sort(first[depth > MARGIN])
+            tried, which = np.unique(number[first], return_inverse=True)
+            framed = layers[tried] @ self.oracle.transform
+            depth = _depths(framed[which], self.points[probes[first]], won[first])
+            deep = first[self.oracle.in_policy(framed)[which] & (depth > MARGIN)]
             for n in np.unique(number[deep]):
                 mine = deep[number[deep] == n]
-                self._enter(probes[mine], won[mine], layers[useful[n]], step)
-                entered.append(useful[n])
+                self._enter(probes[mine], won[mine], layers[n], step)
+                entered.append(n)
             left = self.verdict[probes, won] == UNDECIDED
             left[first] = False
             number, probes, won = number[left], probes[left], won[left]
