@@ -11,6 +11,7 @@ from properties import examples
 
 from flatness.feasibility.certificates import (
     Farkas,
+    _depths,
     exact_farkas,
     exact_witness,
     farkas_residual,
@@ -49,6 +50,15 @@ def test_margins_are_the_definition_written_out():
                 if k != y
             )
             assert found[b, i] == pytest.approx(slow, rel=1e-12)
+
+
+def test_depths_are_the_margins_of_each_layer_at_its_own_point():
+    rng = np.random.default_rng(0)
+    layers, points = rng.standard_normal((6, 3, 4)), rng.standard_normal((6, 4))
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    layers[5] = 0.0
+    expected = margins(layers, points, labels).diagonal()
+    np.testing.assert_allclose(_depths(layers, points, labels), expected, rtol=1e-12)
 
 
 def test_the_zero_layer_is_no_witness():

@@ -291,8 +291,8 @@ class TestEachStepAlone:
         whole, tree = count_labellings(*case, partial=partial), _Tree(*case, partial=partial)
         monkeypatch.setattr(
             PolicyCone,
-            "push",
-            lambda self, layers, *rest: (np.zeros(len(layers), dtype=bool), layers),
+            "stream",
+            lambda self, enter, width, own, *rest: [*zip(*enter(len(own)))],
         )
         prefixes, layers = np.empty((1, 0), dtype=int), tree.root[None]
         for size in whole.levels[1:]:

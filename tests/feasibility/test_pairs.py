@@ -12,12 +12,12 @@ from flatness.feasibility import oracle as oracle_module
 from flatness.feasibility.certificates import Farkas, exact_farkas, exact_witness, farkas_residual
 from flatness.feasibility.labelled_points import TrainingPolicyInfeasible
 from flatness.feasibility.pairs import (
-    _ever_above,
     pair_verdicts,
     pair_verdicts_ensemble,
     refutations,
 )
 from flatness.feasibility.policy_cone import PolicyCone
+from flatness.feasibility.verdicts import _Ledger
 from flatness.feasibility.verification import certified_system, verify
 
 CLEAR = 1e-6  # a linear program with default tolerances is believed beyond this margin
@@ -132,7 +132,7 @@ def test_every_refutation_is_exact_and_a_sample_of_witnesses():
 # What a step does when it finds nothing.
 IDLE = {
     "rays": (PolicyCone, lambda cone, *_: np.empty((0, cone.num_classes, cone.d))),
-    "push": (PolicyCone, lambda cone, layers, *_: (np.zeros(len(layers), dtype=bool), layers)),
+    "stream": (PolicyCone, lambda cone, enter, width, own, *_: [*zip(*enter(len(own)))]),
     "two_class": (refutations, lambda *_: None),
     "many_class": (refutations, lambda *_: None),
     "linear_program": (refutations, lambda cone, *_: (np.zeros((cone.num_classes, cone.d)), None)),
@@ -146,8 +146,12 @@ IDLE = {
         (["rays"], {"Newton"}, set()),
         (["two_class"], {"many classes"}, {"two classes", "HiGHS"}),
         (["two_class", "many_class"], {"HiGHS"}, {"two classes", "many classes"}),
-        (["rays", "push"], {"HiGHS"}, {"Newton"}),
-        (["two_class", "many_class", "linear_program", "push"], {"rational"}, {"HiGHS", "Newton"}),
+        (["rays", "stream"], {"HiGHS"}, {"Newton"}),
+        (
+            ["two_class", "many_class", "linear_program", "stream"],
+            {"rational"},
+            {"HiGHS", "Newton"},
+        ),
     ],
 )
 def test_each_step_can_do_the_work_of_those_before_it(monkeypatch, idle, used, unused):
@@ -184,7 +188,9 @@ def test_what_has_no_certificate_is_undecided(monkeypatch, answer):
     usual = pair_verdicts(features, labels, probes, num_classes)
 
     def wrong(farkas):
-        return farkas and Farkas(
+        if not isinstance(farkas, Farkas):
+            return farkas
+        return Farkas(
             farkas.points, farkas.rivals, farkas.weights * np.linspace(1, 1.01, len(farkas.weights))
         )
 
@@ -226,16 +232,59 @@ def test_pairs_that_newton_leaves_in_several_chunks_are_all_settled(monkeypatch)
     ).sum() > 1
 
 
-def test_ever_above_is_true_where_some_layer_says_so():
-    layers, probes = (
-        np.random.default_rng(0).standard_normal((3, 4, 2)),
-        np.random.default_rng(1).standard_normal((5, 2)),
+@pytest.mark.parametrize("block", [1, 7, 100])
+def test_sides_are_those_of_linear_programs(monkeypatch, block):
+    """What is found is there: some ``u`` is positive on class c, negative on class a and positive
+    at the probe, by a linear program. Of what is there, at least nine in ten are found.
+    """
+    monkeypatch.setattr(refutations, "BLOCK", block)
+    features, labels, probes, num_classes = relu_problem(3, n=30, width=4, num_classes=4, q=9)
+    labels = np.where(labels == 2, 1, labels)  # a class without points
+    oracle = oracle_module.Oracle(features, labels, probes, num_classes)
+    cone, own = oracle.cone, oracle.rows[oracle.n :]
+    found = refutations.sides(cone, oracle.centre, own)
+    there = np.zeros_like(found)
+    for p, c, a in np.ndindex(found.shape):
+        points = np.concatenate([cone.points[cone.members[c]], -cone.points[cone.members[a]]])
+        if c != a and len(points):
+            rows = np.concatenate([points, own[[p]]])
+            answer = linprog(
+                np.zeros(cone.d), A_ub=-rows, b_ub=-np.ones(len(rows)), bounds=(None, None)
+            )
+            there[p, c, a] = answer.status == 0
+    assert not (found & ~there).any() and found.sum() >= 0.9 * there.sum() > 50
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-100, 1e100])
+@pytest.mark.parametrize("lead", [1e-3, 1e-9])
+def test_single_precision_loses_no_witness(lead, scale):
+    """A layer that puts class 1 above class 0 at the probe by a part in 10^9, which single
+    precision cannot see, is a witness all the same.
+    """
+    features, labels = np.array([[0.0], [2.0]]), np.array([0, 1])
+    oracle = oracle_module.Oracle(features, labels, np.array([[1.0], [1.5]]), 2)
+    ledger = _Ledger(oracle)
+    # thresholds just before the first probe, and behind both, in the given features
+    given = np.array([[[0.0, 0.0], [1.0, -at]] for at in (1.0 - lead, 1.7)])
+    layers = scale * oracle.frame.framed(given) @ np.linalg.inv(oracle.transform)
+    ledger.offer(np.arange(2), layers, "Newton")
+    assert ledger.verdict.tolist() == [[1, 1], [1, 1]]
+    assert ledger.witness_of.tolist() == [[1, 0], [1, 0]] and len(ledger.layers) == 2
+
+
+def test_two_classes_refute_or_show_a_direction():
+    """On a line with class 0 at 0 and class 1 at 2: at -1 class 1 is refuted, at 1 it is not, and
+    the direction then keeps the classes apart and is positive at the probe.
+    """
+    oracle = oracle_module.Oracle(
+        np.array([[0.0], [2.0]]), np.array([0, 1]), np.array([[-1.0], [1.0]]), 2
     )
-    expected = [
-        [[any(layer[c] @ p > layer[a] @ p for layer in layers) for a in range(4)] for c in range(4)]
-        for p in probes
-    ]
-    assert _ever_above(layers, probes).tolist() == expected
+    beyond, within = oracle.rows[2:]
+    assert isinstance(refutations.two_class(oracle.cone, beyond, 1, 0, 2), Farkas)
+    direction = refutations.two_class(oracle.cone, within, 1, 0, 2)
+    values = oracle.cone.points @ direction
+    assert values[0] < 1e-12 and values[1] > -1e-12 and within @ direction > 1e-6
+    assert np.linalg.norm(direction) == pytest.approx(1)
 
 
 def test_line():

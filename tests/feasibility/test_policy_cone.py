@@ -7,6 +7,8 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from flatness.feasibility import policy_cone
+from flatness.feasibility.newton_systems import NewtonSystems, _solution
 from flatness.feasibility.policy_cone import PolicyCone
 from flatness.feasibility.whitening import homogenise, whiten
 
@@ -131,11 +133,12 @@ def test_rays_go_nearly_to_the_wall():
             ).min() == pytest.approx(0.02)
 
 
-def test_one_step_is_newtons():
-    """On the layers but the last and t together, from t a tenth below the smallest own slack and
-    eta = 100 for each own row.
+@pytest.mark.parametrize("own_points", [1, 2])
+def test_one_step_is_newtons(own_points):
+    """On the layers but the last and t together, from t just below the smallest own slack and eta
+    in proportion to the own rows.
     """
-    cone, truth, own, own_labels = problem()
+    cone, truth, own, own_labels = problem(own=own_points)
     free = (CLASSES - 1) * D
     _, final = cone.push(
         np.tile(truth, (3, 1, 1)),
@@ -151,7 +154,7 @@ def test_one_step_is_newtons():
             for k in range(CLASSES)
             if k != c
         ]
-        t, eta = min(slack) - 0.1, 100.0 * len(slack)
+        t, eta = min(slack) - policy_cone.BELOW, policy_cone.ETA_PER_ROW * len(slack)
 
         def value(v, b=b, eta=eta):
             layer = torch.cat([v[:free], torch.as_tensor(truth[-1])]).reshape(CLASSES, D)
@@ -172,7 +175,7 @@ def test_one_step_is_newtons():
             for k in range(CLASSES)
             if k != c
         ]
-        length = min(1.0, 0.95 / max(-min(ratios), 1e-300))
+        length = min(1.0, policy_cone.FARTHEST / max(-min(ratios), 1e-300))
         np.testing.assert_allclose(final[b], truth + length * full, rtol=1e-8, atol=1e-8)
 
 
@@ -218,10 +221,9 @@ def test_newton_finds_the_deepest_layer(seed):
         ],
     )
     assert best.success
-    shift = final[0] - final[0].mean(0)
-    assert own_slacks(shift).min() / np.linalg.norm(shift) == pytest.approx(
-        1 / np.linalg.norm(best.x), rel=1e-2
-    )
+    shifted = [layers[0] - layers[0].mean(0) for layers in seen]
+    depth = max(own_slacks(layer).min() / np.linalg.norm(layer) for layer in shifted)
+    assert depth == pytest.approx(1 / np.linalg.norm(best.x), rel=1e-2)
 
 
 def test_problems_leave_when_they_are_finished():
@@ -234,6 +236,68 @@ def test_problems_leave_when_they_are_finished():
 
     finished, _ = cone.push(np.tile(truth, (3, 1, 1)), own, own_labels, inspect)
     assert finished.tolist() == [True] * 3 and asked == [[0, 1, 2], [0, 2], [0, 2]]
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_problems_enter_as_others_leave(width):
+    """Five problems that leave after their number of steps plus one: never more than ``width`` at
+    work, each looked at that often, and the two that never leave are stuck.
+    """
+    cone, truth, own, own_labels = problem(n_batch=5)
+    waiting, looks = list(range(5)), [0] * 5
+
+    def enter(room):
+        new = np.array([waiting.pop(0) for _ in range(min(room, len(waiting)))], dtype=int)
+        return new, np.tile(truth, (len(new), 1, 1))
+
+    def inspect(index, layers):
+        assert len(index) == len(layers) <= width
+        for b in index:
+            looks[b] += 1
+        return np.array([looks[b] > b and b < 3 for b in index])
+
+    stuck = cone.stream(enter, width, own, own_labels, inspect, steps=7)
+    assert looks == [1, 2, 3, 7, 7] and sorted(b for b, _ in stuck) == [3, 4]
+    alone = cone.push(np.tile(truth, (5, 1, 1)), own, own_labels, lambda i, _: i < 0, steps=7)[1]
+    for b, layer in stuck:
+        np.testing.assert_allclose(layer, alone[b], rtol=1e-6)
+
+
+@pytest.mark.parametrize("own_points", [1, 3])
+@pytest.mark.parametrize("coupled", [False, True])
+def test_newtons_systems_are_the_dense_ones(own_points, coupled):
+    """Five systems, two at a time, against the Hessian written out row by row."""
+    rng = np.random.default_rng(0)
+    cone, *_ = problem(n=12)
+    systems = NewtonSystems(cone.points, cone.members, CLASSES, width=2)
+    others = np.arange(CLASSES)[:, None] != cone.labels
+    curvature = rng.random((5, CLASSES, cone.n)) * others
+    own, roots = rng.standard_normal((5, own_points, D)), rng.random((5, own_points, CLASSES, 2))
+    graph = roots @ roots.transpose(0, 1, 3, 2)
+    coupling = 0.1 * rng.standard_normal((5, CLASSES, D)) if coupled else None
+    target = rng.standard_normal((5, CLASSES, D))
+    steps = systems.solve(curvature, graph, own, coupling, target)
+    free = (CLASSES - 1) * D
+    for b in range(5):
+        dense = np.eye(CLASSES * D)
+        for k, i in np.argwhere(others):
+            row = np.zeros((CLASSES, D))
+            row[cone.labels[i]], row[k] = cone.points[i], -cone.points[i]
+            dense += curvature[b, k, i] * np.outer(row, row)
+        for s in range(own_points):
+            dense += np.kron(graph[b, s], np.outer(own[b, s], own[b, s]))
+        if coupling is not None:
+            dense -= np.outer(coupling[b], coupling[b])
+        expected = np.linalg.solve(dense[:free, :free], target[b].ravel()[:free])
+        np.testing.assert_allclose(steps[b].ravel()[:free], expected, rtol=1e-9, atol=1e-12)
+        assert not steps[b, -1].any()
+
+
+def test_what_cholesky_refuses_is_eliminated_and_a_singular_system_has_no_step():
+    indefinite = np.array([[1.0, 2.0, 0.0], [2.0, 1.0, 3.0], [0.0, 3.0, -5.0]])
+    expected = np.linalg.solve(indefinite, np.ones(3))
+    np.testing.assert_allclose(_solution(indefinite.copy(), np.ones(3)), expected, rtol=1e-12)
+    assert not _solution(np.zeros((2, 2)), np.ones(2)).any()
 
 
 @pytest.mark.parametrize(

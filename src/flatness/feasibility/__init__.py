@@ -9,6 +9,8 @@
   what is not.
 * `labelling_tree`: the tree of labellings of probe points that are consistent with the training
   policy.
+* `newton_systems`: the linear systems of Newton's method on the barrier, assembled and solved a few
+  at a time.
 * `oracle`: the certified oracle that pairs and joint labellings share.
 * `pairs`: certified feasibility of (probe, class) pairs: the pair proxy of Paper B, section on
   the feature-classifier vocabulary.

@@ -104,6 +104,17 @@ def _margins(layers: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.n
     return np.where(own, np.inf, ratio).min(1)
 
 
+def _depths(layers: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """:func:`margins` of each layer ``(B, K, d)`` at its own point ``(B, d)``: ``(B,)``."""
+    logits = (layers @ points[:, :, None])[..., 0]
+    norms, b = np.linalg.norm(layers, axis=-1), np.arange(len(layers))
+    scale = (norms[b, labels][:, None] + norms) * np.linalg.norm(points, axis=-1)[:, None]
+    slack = logits[b, labels][:, None] - logits
+    ratio = np.divide(slack, scale, out=np.full(slack.shape, -1.0), where=scale > 0)
+    ratio[b, labels] = np.inf
+    return ratio.min(1)
+
+
 @checked(overflow=False, points=rules.shape("m d"), labels=_labels)
 def farkas_residual(
     farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: int

@@ -18,7 +18,7 @@ from fractions import Fraction
 from math import gcd
 
 import numpy as np
-from scipy.linalg import qr
+from scipy.linalg.lapack import dgeqp3
 
 from flatness.feasibility.certificates import Farkas, _exact_farkas
 
@@ -59,7 +59,7 @@ def proven(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classes: 
         return False
     chosen = np.arange(count)
     if count < size:
-        chosen = qr(matrix, mode="r", pivoting=True, check_finite=False)[1][:count]
+        chosen = dgeqp3(matrix)[1][:count] - 1  # the pivots, counted from one
     square = matrix[:, chosen]
     try:
         inverse = np.linalg.inv(square)

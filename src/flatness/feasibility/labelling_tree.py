@@ -124,6 +124,9 @@ class _Children:
     def open(self, index: np.ndarray) -> np.ndarray:
         return self.wanted[tuple(self.questions[index].T)]
 
+    def queue(self, index: np.ndarray) -> np.ndarray:
+        return index[self.open(index)]
+
     def starts(self, index: np.ndarray) -> np.ndarray:
         """Halfway to the centre: away from the parent's walls."""
         return (self.layers[self.questions[index, 0]] + self.tree.root) / 2

@@ -33,6 +33,9 @@ class Docket(Protocol):
     def open(self, index: np.ndarray) -> np.ndarray:
         """Mask of the questions that have no answer yet."""
 
+    def queue(self, index: np.ndarray) -> np.ndarray:
+        """Those of the questions that have no answer yet, in the order in which to ask them."""
+
     def starts(self, index: np.ndarray) -> np.ndarray:
         """Layers ``(B, K, d)`` strictly inside the cone, one for each question, to start from."""
 
@@ -89,9 +92,9 @@ class Oracle:
         """Mask ``(B,)`` of the layers ``(B, K, D + 1)`` of the frame whose margins at all training
         points are certain."""
         points, good = self.points[: self.n], np.zeros(len(layers), dtype=bool)
-        logits = layers @ points.T
-        slack = logits[:, self.labels, np.arange(self.n)][:, None] - logits
-        slack[:, self.labels, np.arange(self.n)] = np.inf
+        own, logits = (slice(None), self.labels, np.arange(self.n)), layers @ points.T
+        slack = np.subtract(logits[own][:, None], logits, out=logits)
+        slack[own] = np.inf
         size = np.linalg.norm(layers, axis=-1).max(-1) * np.linalg.norm(points, axis=1).max()
         good = slack.min((1, 2)) > 2 * MARGIN * size
         doubtful = np.flatnonzero(~good)
@@ -127,28 +130,33 @@ class Oracle:
         Questions of one group (neighbours) are worked on together, so that the layers offered to
         them do not depend on what else is asked.
         """
-        waiting, stuck = np.arange(len(own)), []
+        waiting = np.arange(len(own))
+        stuck: list[tuple[int, np.ndarray | None]] = []
         size = max(1, CHUNK // (self.num_classes * self.cone.d) ** 2)
         if self.centre is None:
-            stuck, waiting = [(b, None) for b in waiting], waiting[:0]
+            stuck, waiting = [(int(b), None) for b in waiting], waiting[:0]
         while len(waiting := waiting[docket.open(waiting)]):
-            cut = size
-            while groups is not None and cut < len(waiting):
-                if groups[waiting[cut]] != groups[waiting[cut - 1]]:
-                    break
-                cut += 1
+            cut = len(waiting) if groups is None else _cut(groups[waiting], size)
             batch, waiting = waiting[:cut], waiting[cut:]
-
-            def inspect(index, layers, batch=batch):
-                docket.offer(batch[index], layers, "Newton")
-                return ~docket.open(batch[index])
-
-            finished, final = self.cone.push(
-                docket.starts(batch), self.rows[own[batch]], labels[batch], inspect
-            )
-            stuck += [(batch[i], final[i]) for i in np.flatnonzero(~finished)]
+            stuck += self._push(batch, size if groups is None else cut, own, labels, docket)
         for b, layer in stuck:
             self._settle(b, own[b], labels[b], layer, docket)
+
+    def _push(self, queue, width, own, labels, docket) -> list[tuple[int, np.ndarray]]:
+        """Newton's method for the questions of a queue, which enter in turn, unless a layer found
+        meanwhile has answered them; those it leaves open, with its last layers."""
+
+        def enter(room):
+            nonlocal queue
+            queue = docket.queue(queue)
+            new, queue = queue[:room], queue[room:]
+            return new, docket.starts(new) if len(new) else np.empty(0)
+
+        def inspect(index, layers):
+            docket.offer(index, layers, "Newton")
+            return ~docket.open(index)
+
+        return self.cone.stream(enter, width, self.rows[own], labels, inspect)
 
     def _settle(self, b, own, labels, layer, docket) -> None:
         one, tie = np.array([b]), None
@@ -216,3 +224,13 @@ class Oracle:
         if tie is not None:
             raise TrainingPolicyInfeasible(EMPTY + TIE, tie)
         return UNDECIDED, None
+
+
+def _cut(groups: np.ndarray, size: int) -> int:
+    """The end of the first ``size`` questions, and of the group that it would divide.
+
+    >>> _cut(np.array([0, 0, 1, 1, 1, 2]), 3)
+    5
+    """
+    changes = np.append(np.flatnonzero(groups[1:] != groups[:-1]) + 1, len(groups))
+    return int(changes[changes >= min(size, len(groups))][0])

@@ -30,6 +30,7 @@ from flatness.feasibility.oracle import FEASIBLE, INFEASIBLE, UNDECIDED, Oracle
 from flatness.feasibility.verdicts import EnsembleVerdicts, PairVerdicts, _Ledger
 
 TIES = rules.one_of("mark", "decide")
+AT_ONCE = 50  # rays offered together: their slacks should stay in the cache
 
 
 @checked(features=None, labels=None, probes=None, num_classes=None, exact=None, ties=TIES)
@@ -145,14 +146,10 @@ def _rays(oracle: Oracle, ledger: _Ledger) -> np.ndarray:
         return np.zeros((len(own), classes, classes), dtype=bool)
     rays = oracle.cone.rays(oracle.centre, oracle.inverse, own)
     rays = np.concatenate([oracle.centre[None], rays])
-    ledger.offer(np.arange(len(rays)), rays, "rays")
-    above = _ever_above(rays, own)
-    for a in range(classes):
-        for c in range(a + 1, classes):
-            above[:, a, c], above[:, c, a] = np.stack([above[:, a, c], above[:, c, a]]) | (
-                refutations.sides(oracle.cone, oracle.centre[a] - oracle.centre[c], own, a, c)
-            )
-    return above
+    for start in range(0, len(rays), AT_ONCE):
+        part = rays[start : start + AT_ONCE]
+        ledger.offer(np.arange(len(part)), part, "rays")
+    return refutations.sides(oracle.cone, oracle.centre, own)
 
 
 def _two_classes(oracle: Oracle, ledger: _Ledger, above: np.ndarray) -> None:
@@ -167,14 +164,11 @@ def _two_classes(oracle: Oracle, ledger: _Ledger, above: np.ndarray) -> None:
             if rival == label or above[probe, label, rival]:
                 continue
             own = np.array([oracle.n + probe])
-            farkas = refutations.two_class(oracle.cone, ledger.own[probe], label, rival, oracle.n)
-            found, proven = oracle.refutation(farkas, own, np.array([label]))
+            answer = refutations.two_class(oracle.cone, ledger.own[probe], label, rival, oracle.n)
+            if isinstance(answer, np.ndarray):
+                above[:, label, rival] |= ledger.own @ answer > refutations.CLEAR
+                continue
+            found, proven = oracle.refutation(answer, own, np.array([label]))
             if found is not None and (proven or not oracle.strict):
                 ledger.refute(number, found, proven, "two classes")
                 break
-
-
-def _ever_above(layers: np.ndarray, probes: np.ndarray) -> np.ndarray:
-    """``[p, c, a]``: whether some layer of the pool puts class ``c`` above ``a`` at probe ``p``."""
-    logits = (layers @ probes.T).transpose(2, 1, 0)
-    return np.stack([(logits[:, [c]] > logits).any(-1) for c in range(layers.shape[1])], axis=1)

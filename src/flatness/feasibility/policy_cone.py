@@ -23,8 +23,13 @@ from collections.abc import Callable
 import numpy as np
 
 from flatness._internal.arguments import integer, integer_array, real_array
+from flatness.feasibility.newton_systems import NewtonSystems
 
 ETA_MAX = 1e13  # beyond it the barrier is as sharp as float64 lets it be
+ETA_PER_ROW = 1000.0  # at the start, for each own row
+BELOW = 0.03  # t starts so far below the smallest own slack
+TOGETHER = 15  # systems assembled together: they should stay in the cache
+FARTHEST = 0.99  # a step goes so far of the way to the nearest wall
 
 
 class PolicyCone:
@@ -62,20 +67,26 @@ class PolicyCone:
         self.members = [slice(a, b) for a, b in zip(starts[:-1], starts[1:], strict=True)]
         self.own_class = (np.arange(num_classes)[:, None] == self.labels).astype(float)
         self._squares = (self.points[:, :, None] * self.points[:, None]).reshape(self.n, self.d**2)
+        self._columns = np.ascontiguousarray(self.points.T)
+        self._own = slice(None), self.labels, np.arange(self.n)
 
     def slacks(self, layers: np.ndarray) -> np.ndarray:
         """``<w_{y_i} - w_k, z_i>`` for layers ``(B, K, d)``: shape ``(B, K, n)``, zero where ``k =
         y_i``.
         """
-        logits = layers @ self.points.T
-        return logits[:, self.labels, np.arange(self.n)][:, None, :] - logits
+        logits = layers @ self._columns
+        return np.subtract(logits[self._own][:, None], logits, out=logits)
 
     def multipliers(self, layers: np.ndarray) -> np.ndarray:
         """Barrier multipliers ``1 / slack``, zero where ``k = y_i``: shape ``(B, K, n)``."""
-        return (1 - self.own_class) / (self.slacks(layers) + self.own_class)
+        slack = self.slacks(layers)
+        slack[self._own] = np.inf
+        return np.divide(1.0, slack, out=slack)
 
     def _gradient(self, lam: np.ndarray) -> np.ndarray:
-        return (lam - self.own_class * lam.sum(1, keepdims=True)) @ self.points
+        flows = lam.copy()  # as large as _flows of the common points
+        flows[self._own] -= lam.sum(1)
+        return flows @ self.points
 
     def _hessian(self, curvature: np.ndarray) -> np.ndarray:
         batch, classes, d = len(curvature), self.num_classes, self.d
@@ -89,26 +100,6 @@ class PolicyCone:
         diagonal = np.arange(classes)
         hessian[:, diagonal, diagonal] = grams.sum(1) + grams.sum(2)
         return hessian.reshape(batch, classes, classes, d, d)
-
-    def _solve(self, hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        free, size = (
-            self.num_classes - 1,
-            (self.num_classes - 1) * self.d,
-        )  # a common shift is no change: fix w_K
-        flat = np.ascontiguousarray(hessian[:, :free, :free].transpose(0, 1, 3, 2, 4)).reshape(
-            -1, size, size
-        )
-        diagonal = flat.reshape(len(flat), -1)[:, :: size + 1]
-        diagonal *= 1 + 1e-13  # keeps the factorisation regular when slacks are tiny
-        diagonal += 1.0
-        step = np.zeros_like(gradient)
-        target = gradient[:, :free].reshape(-1, size, 1)
-        try:
-            solution = np.linalg.solve(flat, target)
-        except np.linalg.LinAlgError:  # one of them is singular to rounding: no step for that one
-            solution = np.stack([_solution(*system) for system in zip(flat, target, strict=True)])
-        step[:, :free] = -solution.reshape(-1, free, self.d)
-        return step
 
     def centre(self, layer: np.ndarray, steps: int = 40) -> tuple[np.ndarray, np.ndarray]:
         """Minimiser of the barrier without own points, and the inverse Hessian there.
@@ -141,11 +132,16 @@ class PolicyCone:
 
         The direction is the Newton direction ``H^{-1} (e_c (x) p)``; shape ``(q * K, K, d)``.
         """
-        directions = np.einsum("kdce,qe->qckd", inverse, probes).reshape(
-            -1, self.num_classes, self.d
-        )
-        reach = (-self.slacks(directions) * self.multipliers(centre[None])).max((1, 2))
-        return centre + (0.98 / np.maximum(reach, 1e-3))[:, None, None] * directions
+        classes, d = self.num_classes, self.d
+        rays = np.empty((len(probes), classes, classes, d))
+        lam = self.multipliers(centre[None])
+        for ray, probe in zip(rays, probes, strict=True):
+            directions = (inverse @ probe).transpose(2, 0, 1)
+            pace = self.slacks(directions)
+            pace *= lam
+            length = 0.98 / np.maximum(-pace.min((1, 2), initial=0.0), 1e-3)
+            ray[:] = centre + length[:, None, None] * directions
+        return rays.reshape(-1, classes, d)
 
     def push(
         self,
@@ -155,71 +151,99 @@ class PolicyCone:
         inspect: Callable[[np.ndarray, np.ndarray], np.ndarray],
         steps: int = 30,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Newton steps on ``f_eta`` for a batch, each from its own start inside the cone.
-
-        ``layers (B, K, d)``, ``own (B, r, d)``, ``own_labels (B, r)``.  After each step
-        ``inspect(index, layers)`` gets the surviving problems' numbers and iterates and returns a
-        mask of those that are finished. Returns the mask ``(B,)`` of the finished problems and
-        everybody's last iterate ``(B, K, d)``.
+        """:meth:`stream` of problems that all start at once, at ``layers (B, K, d)``. Returns the
+        mask ``(B,)`` of the finished problems and everybody's last iterate ``(B, K, d)``.
         """
-        index, finished, final = (
-            np.arange(len(layers)),
-            np.zeros(len(layers), dtype=bool),
-            layers.copy(),
-        )
-        is_label = np.arange(self.num_classes) == own_labels[..., None]
-        rivals = ~is_label
-        t = np.where(rivals, _own_slacks(layers, own, own_labels), np.inf).min((1, 2)) - 0.1
-        eta = np.full(len(layers), 100.0 * own.shape[1] * (self.num_classes - 1))
-        for _ in range(steps):
-            lam = self.multipliers(layers)
-            slack = _own_slacks(layers, own, own_labels) - t[:, None, None]
-            mu = rivals / np.where(rivals, slack, 1.0)
-            pull = mu * mu
-            total = pull.sum((1, 2))
-            # own rows: gradient, curvature, and the coupling of W with t, which is eliminated
-            coupling = _flows(pull, is_label).transpose(0, 2, 1) @ own
-            gradient_t = mu.sum((1, 2)) - eta
-            gradient = self._gradient(lam) + layers - _flows(mu, is_label).transpose(0, 2, 1) @ own
-            hessian = self._hessian(lam * lam)
-            hessian += _own_curvature(pull, own, own_labels)
-            hessian -= (
-                coupling[:, :, None, :, None]
-                * (coupling / total[:, None, None])[:, None, :, None, :]
-            )
-            step = self._solve(hessian, gradient + (gradient_t / total)[:, None, None] * coupling)
-            step_t = ((coupling * step).sum((1, 2)) - gradient_t) / total
-            decrement = np.sqrt(
-                np.maximum(0.0, -(gradient * step).sum((1, 2)) - gradient_t * step_t)
-            )
-            own_step = _own_slacks(step, own, own_labels) - step_t[:, None, None]
-            reach = np.maximum(
-                (-self.slacks(step) * lam).max((1, 2), initial=0.0), (-own_step * mu).max((1, 2))
-            )
-            length = np.minimum(1.0, 0.95 / np.maximum(reach, 1e-300))
-            layers = layers + length[:, None, None] * step
-            t = t + length * step_t
-            eta = np.where(decrement * length < 1.5, 10.0 * eta, eta)
-            final[index] = layers
-            finished[index] = inspect(index, layers)
-            going = ~finished[index] & (eta <= ETA_MAX)
-            index, layers, t, eta = index[going], layers[going], t[going], eta[going]
-            own, own_labels, is_label, rivals = (
-                own[going],
-                own_labels[going],
-                is_label[going],
-                rivals[going],
-            )
-            if not len(index):
-                break
+        waiting, final = [(np.arange(len(layers)), layers)], layers.copy()
+        nobody = np.arange(0), layers[:0]
+
+        def look(index, moved):
+            final[index] = moved
+            return inspect(index, moved)
+
+        def enter(_):
+            return waiting.pop() if waiting else nobody
+
+        stuck = self.stream(enter, len(layers), own, own_labels, look, steps)
+        finished = np.ones(len(layers), dtype=bool)
+        finished[[number for number, _ in stuck]] = False
         return finished, final
 
+    def stream(
+        self,
+        enter: Callable[[int], tuple[np.ndarray, np.ndarray]],
+        width: int,
+        own: np.ndarray,
+        own_labels: np.ndarray,
+        inspect: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        steps: int = 30,
+    ) -> list[tuple[int, np.ndarray]]:
+        """Newton steps on ``f_eta``, ``width`` problems at a time, each from its own start inside
+        the cone; a problem that leaves makes room for the next.
 
-def _solution(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
-    try:
-        return np.linalg.solve(matrix, target)
-    except np.linalg.LinAlgError:
-        return np.zeros_like(target)
+        ``own (B, r, d)``, ``own_labels (B, r)``. ``enter(room)`` gives the numbers and the starts
+        ``(., K, d)`` of at most ``room`` new problems. After each step ``inspect(index, layers)``
+        gets the problems at work and their iterates and returns a mask of those that are finished.
+        Returns the numbers and last iterates of those that were not within ``steps`` steps.
+        """
+        systems = NewtonSystems(self.points, self.members, self.num_classes, min(width, TOGETHER))
+        index, age = np.arange(0), np.arange(0)
+        layers, t, eta = np.empty((0, self.num_classes, self.d)), np.empty(0), np.empty(0)
+        stuck: list[tuple[int, np.ndarray]] = []
+        while True:
+            new, starts = enter(width - len(index))
+            if len(new):
+                depth = _own_slacks(starts, own[new], own_labels[new])
+                depth[np.arange(self.num_classes) == own_labels[new][..., None]] = np.inf
+                level = depth.min((1, 2)) - BELOW
+                index, age = np.append(index, new), np.append(age, np.zeros(len(new), dtype=int))
+                layers, t = np.concatenate([layers, starts]), np.append(t, level)
+                rows = own.shape[1] * (self.num_classes - 1)
+                eta = np.append(eta, np.full(len(new), ETA_PER_ROW * rows))
+            if not len(index):
+                return stuck
+            layers, t, progress = self._step(systems, layers, t, eta, own[index], own_labels[index])
+            age, eta = age + 1, np.where(progress < 1.5, 10.0 * eta, eta)
+            going = ~inspect(index, layers)
+            over = going & ((age == steps) | (eta > ETA_MAX))
+            stuck += [(int(b), layer) for b, layer in zip(index[over], layers[over], strict=True)]
+            going &= ~over
+            index, age, layers, t, eta = (v[going] for v in (index, age, layers, t, eta))
+
+    def _step(self, systems, layers, t, eta, own, own_labels):
+        """The layers and levels after one damped step, and its length in the local norm."""
+        is_label = np.arange(self.num_classes) == own_labels[..., None]
+        lam = self.multipliers(layers)
+        slack = _own_slacks(layers, own, own_labels) - t[:, None, None]
+        slack[is_label] = np.inf
+        mu = 1.0 / slack
+        pull = mu * mu
+        total = pull.sum((1, 2))
+        # own rows: gradient, curvature, and the coupling of W with t, which is eliminated
+        flows = _flows(pull, is_label)
+        coupling = flows.transpose(0, 2, 1) @ own
+        gradient_t = mu.sum((1, 2)) - eta
+        graph = _graphs(pull, own_labels)
+        single = own.shape[1] == 1
+        if single:
+            graph -= flows[..., :, None] * (flows / total[:, None, None])[..., None, :]
+        curvature = lam * lam
+        gradient = self._gradient(lam) + layers - _flows(mu, is_label).transpose(0, 2, 1) @ own
+        step = systems.solve(
+            curvature,
+            graph,
+            own,
+            None if single else coupling / np.sqrt(total)[:, None, None],
+            -gradient - (gradient_t / total)[:, None, None] * coupling,
+        )
+        step_t = ((coupling * step).sum((1, 2)) - gradient_t) / total
+        decrement = np.sqrt(np.maximum(0.0, -(gradient * step).sum((1, 2)) - gradient_t * step_t))
+        own_pace = (_own_slacks(step, own, own_labels) - step_t[:, None, None]) * mu
+        pace = self.slacks(step)
+        pace *= lam
+        reach = -np.minimum(pace.min((1, 2), initial=0.0), own_pace.min((1, 2)))
+        length = np.minimum(1.0, FARTHEST / np.maximum(reach, 1e-300))
+        return layers + length[:, None, None] * step, t + length * step_t, decrement * length
 
 
 def _own_slacks(layers: np.ndarray, own: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -233,17 +257,13 @@ def _flows(weights: np.ndarray, is_label: np.ndarray) -> np.ndarray:
     return is_label * weights.sum(-1, keepdims=True) - weights
 
 
-def _own_curvature(pull: np.ndarray, own: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """``sum over own rows of pull (e_c - e_k)(e_c - e_k)^T (x) p p^T``: ``(B, K, K, d, d)``."""
+def _graphs(pull: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """``sum_k pull[k] (e_c - e_k)(e_c - e_k)^T`` for each own point: ``(B, r, K, K)``."""
     batch, r, classes = pull.shape
-    d = own.shape[-1]
     graph = np.zeros((batch, r, classes, classes))
     b, s, k = np.ogrid[:batch, :r, :classes]
     graph[b, s, k, k] = pull
     graph[b, s, labels[..., None], k] -= pull
     graph[b, s, k, labels[..., None]] -= pull
     graph[b[..., 0], s[..., 0], labels, labels] = pull.sum(-1)
-    squares = (own[..., :, None] * own[..., None, :]).reshape(batch, r, d * d)
-    return (graph.reshape(batch, r, -1).transpose(0, 2, 1) @ squares).reshape(
-        batch, classes, classes, d, d
-    )
+    return graph

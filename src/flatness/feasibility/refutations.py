@@ -22,21 +22,28 @@ from flatness.feasibility.certificates import Farkas
 from flatness.feasibility.policy_cone import PolicyCone
 
 ZERO = 1e-10  # residual of least squares on rows of length one below which a refutation is tried
+CLEAR = 1e-6  # length of what least squares leaves, and value of it, that are not rounding
+BLOCK = 100  # pairs of classes, and probes, looked at together: what memory allows
 NEGLIGIBLE = 1e-13  # multipliers below this part of the largest are rounding, and are dropped
 
 
 def two_class(
     cone: PolicyCone, probe: np.ndarray, label: int, rival: int, position: int
-) -> Farkas | None:
+) -> Farkas | np.ndarray | None:
     """A refutation of "``probe`` is ``label``" from the points of ``label`` and ``rival`` alone, or
-    ``None``."""
+    a direction that speaks against one.
+
+    Least squares leaves ``u (d,)``, which is not negative on the points of ``label`` and not
+    positive on those of ``rival``; where ``<u, z> > 0`` the two classes do not refute ``label`` at
+    ``z``. ``None`` if ``u`` is too short to tell.
+    """
     above, below = cone.members[rival], cone.members[label]
     generators = np.concatenate([cone.points[above], -cone.points[below]])
     if not len(generators):
         return None
     weights, residual = nnls(generators.T, probe)
     if residual > ZERO:
-        return None
+        return (probe - weights @ generators) / residual if residual > CLEAR else None
     numbers = np.concatenate([cone.order[above], cone.order[below]])
     rivals = np.repeat([label, rival], [above.stop - above.start, below.stop - below.start])
     used = weights > NEGLIGIBLE * weights.max()
@@ -47,31 +54,67 @@ def two_class(
     )
 
 
-def sides(cone: PolicyCone, between: np.ndarray, probes: np.ndarray, a: int, c: int) -> np.ndarray:
-    """Whether some direction that is positive on the points of ``a`` and negative on those of ``c``
-    was found positive, and negative, at each probe: ``(2, q)`` bool.
+def sides(cone: PolicyCone, layer: np.ndarray, probes: np.ndarray) -> np.ndarray:
+    """``[p, c, a]``: whether some direction that is positive on the points of ``c`` and negative on
+    those of ``a`` was found positive at probe ``p``: ``(q, K, K)`` bool.
 
-    ``between (d,)`` is such a direction. From it and from its neighbours, rays through each probe.
+    Where it is, the two classes alone do not refute ``c`` at ``p``. The search starts from the
+    differences ``w_c - w_a`` of a layer ``(K, d)`` inside the cone, and goes from each and from a
+    neighbour along rays through the probes.
     """
-    generators = np.concatenate([cone.points[cone.members[a]], -cone.points[cone.members[c]]])
-    slack = generators @ between
-    if not len(slack) or slack.min() <= 0:
-        return np.zeros((2, len(probes)), dtype=bool)
-    found = [between[None]]
-    for _ in range(3):
-        lam = 1 / slack
-        hessian = (generators * (lam * lam)[:, None]).T @ generators + np.eye(len(between))
-        moves = np.linalg.solve(hessian, np.column_stack([probes.T, lam @ generators - between]))
-        speed = (generators @ moves) * -lam[:, None]
+    found = np.zeros((len(probes), cone.num_classes, cone.num_classes), dtype=bool)
+    above, below = np.triu_indices(cone.num_classes, 1)
+    for first in range(0, len(above), BLOCK):
+        c, a = above[first : first + BLOCK], below[first : first + BLOCK]
+        generators = _generators(cone, c, a)
+        for start in range(0, len(probes), BLOCK):
+            block = slice(start, start + BLOCK)
+            high, low = _extremes(generators, layer[c] - layer[a], probes[block])
+            found[block, c, a], found[block, a, c] = high.T > 0, low.T < 0
+    return found
+
+
+def _generators(cone: PolicyCone, c: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """Points of the classes ``c`` and minus those of ``a``, for pairs of classes; zeros fill up."""
+    parts = [
+        (cone.points[cone.members[i]], -cone.points[cone.members[j]])
+        for i, j in zip(c, a, strict=True)
+    ]
+    stacks = [np.concatenate(part) for part in parts]
+    generators = np.zeros((len(c), max(map(len, stacks)), cone.d))
+    for rows, stack in zip(generators, stacks, strict=True):
+        rows[: len(stack)] = stack
+    return generators
+
+
+def _extremes(
+    generators: np.ndarray, between: np.ndarray, probes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Largest and smallest values ``(P, q)`` that directions positive on ``generators (P, m, d)``
+    were seen to take at probes; the search starts from ``between (P, d)``."""
+    blank = np.linalg.norm(generators, axis=-1) == 0
+    high, low = (np.full((len(between), len(probes)), v) for v in (-np.inf, np.inf))
+    queries = np.broadcast_to(probes.T, (len(between), *probes.T.shape))
+    for _ in range(2):
+        slack = (generators @ between[..., None])[..., 0]
+        slack[blank] = np.inf
+        going = (slack.min(1, initial=np.inf) > 0) & ~blank.all(1)
+        scaled = generators / np.where(going[:, None], slack, np.inf)[..., None]
+        hessian = scaled.transpose(0, 2, 1) @ scaled + np.eye(between.shape[1])
+        inward = scaled.sum(1) - between
+        moves = np.linalg.solve(hessian, np.concatenate([queries, inward[..., None]], axis=2))
+        speed = scaled @ -moves
         for sign in (1.0, -1.0):
-            length = 0.98 / np.maximum((sign * speed).max(0), 1e-3)
-            found.append(between + (sign * length * moves).T[: len(probes)])
-        between = between + moves[:, -1] * min(1.0, 0.9 / max(speed[:, -1].max(), 1e-300))
-        slack = generators @ between
-        if slack.min() <= 0:
-            break
-    values = np.concatenate(found) @ probes.T
-    return np.stack([(values > 0).any(0), (values < 0).any(0)])
+            length = sign * 0.98 / np.maximum((sign * speed).max(1, initial=0.0), 1e-3)
+            rays = (between[..., None] + length[:, None] * moves)[..., :-1]
+            values = (
+                np.concatenate([rays, between[..., None]], axis=2).transpose(0, 2, 1) @ probes.T
+            )
+            values[~going] = 0.0
+            high, low = np.maximum(high, values.max(1)), np.minimum(low, values.min(1))
+        pace = np.minimum(1.0, 0.9 / np.maximum(speed[..., -1].max(1, initial=0.0), 1e-300))
+        between = between + moves[..., -1] * pace[:, None]
+    return high, low
 
 
 @checked(points=rules.shape("m? d"), num_classes=rules.at_least(2))

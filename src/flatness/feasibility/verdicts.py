@@ -6,14 +6,13 @@ the oracle about the pairs still open and tries every layer that it meets on all
 """
 
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 
-from flatness.feasibility.certificates import MARGIN, Farkas, _margins
+from flatness.feasibility.certificates import MARGIN, Farkas, _depths
 from flatness.feasibility.oracle import FEASIBLE, INFEASIBLE, UNDECIDED, Oracle
 
-NEAR = 0.9  # a start lies so far from the centre on the way to the best layer known
+NEAR = 0.95  # a start lies so far from the centre on the way to the best layer known
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,10 @@ class _Ledger:
     def __init__(self, oracle: Oracle):
         self.oracle, shape = oracle, (len(oracle.points) - oracle.n, oracle.num_classes)
         self.own, self.points = oracle.rows[oracle.n :], oracle.points[oracle.n :]
+        self.single, d = self.own.T.astype(np.float32), self.own.shape[1]
+        # rounding of the difference of two logits in single precision, for rows of length one and
+        # layers with entries up to one: twice what it can be
+        self.blur = 4 * (d + 2) * np.sqrt(d) * 2.0**-24
         self.verdict = np.full(shape, UNDECIDED, dtype=np.int8)
         self.witness_of, self.refutation_of = np.full(shape, -1), np.full(shape, -1)
         self.proven = np.zeros(shape, dtype=bool)
@@ -112,6 +115,11 @@ class _Ledger:
         self.refutations: list[Farkas] = []
         self.settled: dict[str, int] = {}
         self.pairs = np.argwhere(self.verdict == UNDECIDED)
+        self.nearest = np.full(shape, -1)  # the layer that comes nearest to a pair, -1 the centre
+        self.gap = np.full(shape, -np.inf)  # by how much it misses it
+        if oracle.centre is not None:
+            logits = self.own @ oracle.centre.T / np.abs(oracle.centre).max(initial=1e-300)
+            self.gap = logits - logits.max(1, keepdims=True)
 
     def left(self) -> np.ndarray:
         """The undecided pairs ``(P, 2)``, which are from now on the questions."""
@@ -121,32 +129,55 @@ class _Ledger:
     def open(self, index: np.ndarray) -> np.ndarray:
         return self.verdict[tuple(self.pairs[index].T)] == UNDECIDED
 
+    def queue(self, index: np.ndarray) -> np.ndarray:
+        """The farthest of each class first: a layer that gives a pair far from all known ones
+        helps many."""
+        left = index[self.open(index)]
+        probes, classes = self.pairs[left].T
+        gap = self.gap[probes, classes]
+        order = np.lexsort((gap, classes))
+        rank = np.arange(len(order)) - np.searchsorted(classes[order], classes[order])
+        return left[order[np.lexsort((gap[order], rank))]]
+
     def starts(self, index: np.ndarray) -> np.ndarray:
         """Near the layer that comes nearest to giving the probe its class."""
-        centre = cast(np.ndarray, self.oracle.centre)  # asked for members of the policy only
-        known = np.stack([centre, *(layer for layer in self.layers if layer.any())])
-        probes, classes = self.pairs[index].T
-        logits = np.einsum("lkd,bd->bkl", known, self.own[probes], optimize=True)
-        mine = logits[np.arange(len(index)), classes].copy()
-        logits[np.arange(len(index)), classes] = -np.inf
-        best = (mine - logits.max(1)).argmax(1)
-        return (1 - NEAR) * centre + NEAR * known[best]
+        centre = self.oracle.centre
+        assert centre is not None  # asked for members of the policy only
+        numbers = self.nearest[tuple(self.pairs[index].T)]
+        known = np.stack([centre if n < 0 else self.layers[n] for n in numbers])
+        return (1 - NEAR) * centre + NEAR * known
 
     def offer(self, index: np.ndarray, layers: np.ndarray, step: str) -> None:
-        """Try layers ``(B, K, d)`` for whatever they predict at undecided pairs."""
-        everywhere = np.arange(len(self.own))
-        winners = (layers @ self.own.T).argmax(1)
-        useful = np.flatnonzero((self.verdict[everywhere, winners] == UNDECIDED).any(1))
-        if not len(useful):
-            return
-        framed = layers[useful] @ self.oracle.transform
-        for b in np.flatnonzero(self.oracle.in_policy(framed)):
-            won = winners[useful[b]]
-            fresh = np.flatnonzero(self.verdict[everywhere, won] == UNDECIDED)
-            if len(fresh):
-                depth = _margins(framed[b][None], self.points[fresh], won[fresh])[0]
-                fresh = fresh[depth > MARGIN]
-            self._enter(fresh, won[fresh], layers[useful[b]], step)
+        """Try layers ``(B, K, d)`` for whatever they predict at undecided pairs: screened in single
+        precision, certified in double."""
+        size = np.abs(layers).max((1, 2), keepdims=True, initial=1e-300)
+        gaps = (layers / size).astype(np.float32) @ self.single
+        gaps -= gaps.max(1, keepdims=True)
+        number, won, probes = np.nonzero((gaps > -self.blur) & (self.verdict.T == UNDECIDED))
+        entered, before = [], len(self.layers)
+        while len(number):  # the first layer that gives a pair for certain is its witness
+            first = np.unique(probes * gaps.shape[1] + won, return_index=True)[1]
+            tried, which = np.unique(number[first], return_inverse=True)
+            framed = layers[tried] @ self.oracle.transform
+            depth = _depths(framed[which], self.points[probes[first]], won[first])
+            deep = first[self.oracle.in_policy(framed)[which] & (depth > MARGIN)]
+            for n in np.unique(number[deep]):
+                mine = deep[number[deep] == n]
+                self._enter(probes[mine], won[mine], layers[n], step)
+                entered.append(n)
+            left = self.verdict[probes, won] == UNDECIDED
+            left[first] = False
+            number, probes, won = number[left], probes[left], won[left]
+        if entered:
+            self._remember(gaps[entered].transpose(0, 2, 1), before)
+
+    def _remember(self, gaps: np.ndarray, before: int) -> None:
+        """Compare the gaps ``(E, q, K)`` of new layers, numbered from ``before``, with the least so
+        far."""
+        best = gaps.argmax(0)
+        gap = np.take_along_axis(gaps, best[None], 0)[0]
+        nearer = gap > self.gap
+        self.gap[nearer], self.nearest[nearer] = gap[nearer], before + best[nearer]
 
     def accept(self, index: int, layer: np.ndarray, step: str) -> None:
         probe, label = self.pairs[index]
@@ -177,10 +208,10 @@ class _Ledger:
         rational = {number: frame.rational(layer) for number, layer in self.rational.items()}
         again = frame.framed(given)
         good = self.oracle.in_policy(again) if len(again) else np.empty(0, dtype=bool)
-        for probe, label in np.argwhere(self.verdict == FEASIBLE) if frame.shift.any() else ():
-            number = self.witness_of[probe, label]
-            depth = _margins(again[[number]], self.points[[probe]], np.array([label])).item()
-            good[number] &= depth > MARGIN
+        if frame.shift.any():
+            probes, labels = np.nonzero(self.verdict == FEASIBLE)
+            numbers = self.witness_of[probes, labels]
+            good[numbers[_depths(again[numbers], self.points[probes], labels) <= MARGIN]] = False
         for number in np.flatnonzero(~good):
             if number not in rational:
                 rational[int(number)] = frame.rational(framed[number])
