@@ -108,15 +108,17 @@ def certified_flattest(
     if listed:
         begin = time.perf_counter()
         if cell_count(*problem.x.shape) > WARM[0]:
-            first, _ = _by_faces(problem, first, WARM[1], rng)
-        neurons, xi, supremum = _by_cells(problem, first, tolerance, begin + seconds)
+            first, _, _ = _by_faces(problem, first, WARM[1], rng)
+        neurons, weights, xi, supremum = _by_cells(problem, first, tolerance, begin + seconds)
         bounded_by = "cells"
     else:
         rounds = rounds if rounds is not None else 4 if len(x) > 200 else 8
-        neurons, xi = _by_faces(problem, first, rounds, rng)
+        neurons, weights, xi = _by_faces(problem, first, rounds, rng)
         supremum, bounded_by = simple_supremum(xi, problem.x, activation, len(x)), "Cauchy-Schwarz"
     xi, supremum, bounded_by = _best_dual(problem, xi, supremum, bounded_by)
-    net = network_off_kinks(neurons, problem.x, problem.y, activation, problem.count, rng)
+    net = network_off_kinks(
+        neurons, weights, problem.x, problem.y, activation, problem.count, rng
+    )
     net = _in_full(net, basis, size, x)
     net, flatness = _flatter_of(net, start, x, y)
     dual = torch.zeros_like(y)

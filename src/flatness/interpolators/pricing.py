@@ -54,7 +54,8 @@ def _alive(neurons: Neurons, problem: _Problem) -> np.ndarray:
 
 
 def _by_cells(problem, neurons, tolerance, until):
-    """Column generation with the exact supremum over cells: (neurons, xi, bound on R(xi)).
+    """Column generation with the exact supremum over cells: (neurons, their weights, xi, bound on
+    R(xi)).
 
     The dual priced lies halfway from the best one known to that of the programme (in-out
     separation, Ben-Ameur and Neto 2007): duals of the programme jump about while columns are few.
@@ -82,11 +83,13 @@ def _by_cells(problem, neurons, tolerance, until):
             master.add(scaled_columns(more, x, problem.activation, problem.count))
             neurons = neurons + more
             value, weights, xi, slack = master.solve()
-    return _worth(neurons, weights, master.columns @ xi), inner, bound
+    return *_worth(neurons, weights, master.columns @ xi), inner, bound
 
 
 def _by_faces(problem, neurons, rounds, rng):
-    """Rounds of columns on faces near the neurons in use and by ascent: (neurons, xi)."""
+    """Rounds of columns on faces near the neurons in use and by ascent: (neurons, their weights,
+    xi).
+    """
     x, n = problem.x, len(problem.y)
     price = 100 * PRICE
     master = _master(problem, neurons, price)
@@ -110,7 +113,7 @@ def _by_faces(problem, neurons, rounds, rng):
         master.add(scaled_columns(more, x, problem.activation, problem.count))
         neurons = neurons + more
         value, weights, xi, slack = master.solve()
-    return _worth(neurons, weights, master.columns @ xi), xi
+    return *_worth(neurons, weights, master.columns @ xi), xi
 
 
 def _master(problem: _Problem, neurons: Neurons, price: float) -> Master:
@@ -119,7 +122,9 @@ def _master(problem: _Problem, neurons: Neurons, price: float) -> Master:
     return master
 
 
-def _worth(neurons: Neurons, weights: np.ndarray, reduced: np.ndarray) -> Neurons:
-    """The neurons in use, then those nearly so, at most 4 n of them."""
-    order = np.lexsort((-reduced, weights <= 0))
-    return neurons[order[: 4 * neurons.signs.shape[1]]]
+def _worth(
+    neurons: Neurons, weights: np.ndarray, reduced: np.ndarray
+) -> tuple[Neurons, np.ndarray]:
+    """The neurons in use, then those nearly so, at most 4 n of them, and their weights."""
+    order = np.lexsort((-reduced, weights <= 0))[: 4 * neurons.signs.shape[1]]
+    return neurons[order], weights[order]
