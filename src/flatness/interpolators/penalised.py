@@ -63,25 +63,14 @@ class Schedule:
 
 class _Workspace:
     """What the steps on one batch share: |x_i|^2 (M, n, 1), |x_i|^2 x_i (M, n, d), and room for
-    three matrices of the shape of the pre-activations (M, n, m), which cost more to allocate anew
-    in every step than to fill.
+    two matrices of the shape of the pre-activations (M, n, m), which cost more to allocate anew in
+    every step than to fill.
     """
 
     def __init__(self, x: torch.Tensor, width: int):
         self.squared = x.square().sum(-1, keepdim=True)
         self.weighted = self.squared * x
-        self.z, self.S, self.D = (x.new_empty(*x.shape[:2], width) for _ in range(3))
-
-    def activated(self, x, W, activation):
-        """(z, s(z), s'(z), s(z) s'(z)), each (M, n, m); for ReLU in the room kept, with s s' = s,
-        elsewhere s and s' are new.
-        """
-        z = torch.matmul(x, W.mT, out=self.z)
-        if (activation.degree, activation.plus, activation.minus) == (1, 1, 0):
-            S = torch.clamp(z, min=0, out=self.S)
-            return z, S, torch.sign(S, out=self.D), S
-        S, D = activation(z), activation.derivative(z)
-        return z, S, D, S * D
+        self.z, self.S = (x.new_empty(*x.shape[:2], width) for _ in range(2))
 
 
 def _penalised_gradient(a, W, x, y, activation, lam, tau, penalty, room=None):
@@ -93,10 +82,20 @@ def _penalised_gradient(a, W, x, y, activation, lam, tau, penalty, room=None):
     """
     n, p = x.shape[-2], activation.degree
     room = _Workspace(x, W.shape[1]) if room is None else room
-    z, S, D, SD = room.activated(x, W, activation)
+    z = torch.matmul(x, W.mT, out=room.z)
+    if relu := (p, activation.plus, activation.minus) == (1, 1, 0):
+        S = SD = torch.clamp(z, min=0, out=room.S)
+    else:
+        S, D = activation(z), activation.derivative(z)
+        SD = S * D
     residual = S @ a[:, :, None] - y[:, :, None]  # (M, n, 1)
     value = 0.5 * residual.square().mean((1, 2))
     grad_a = (S.mT @ residual)[..., 0].div_(n)
+    if penalty != "path":
+        A_by_w = (SD.mT @ x).mul_(2 / n)
+        A = S.square_().mean(1)
+    if relu:
+        D = S.sign_()  # of s(z), or of its square
     grad_W = (D.mT @ (residual * x)).mul_((a / n)[:, :, None])
     length = W.norm(dim=-1).clamp_min(1e-12)
     if penalty == "path":
@@ -106,8 +105,6 @@ def _penalised_gradient(a, W, x, y, activation, lam, tau, penalty, room=None):
         grad_W += (q * p * terms / length**2)[:, :, None] * W
         return value + terms.sum(-1), grad_a, grad_W
 
-    A_by_w = (SD.mT @ x).mul_(2 / n)
-    A = S.square_().mean(1)  # from here on s(z) is no longer needed, nor z after the next lines
     C, C_by_w = _mean_squared_slope(z, D, room, W, activation, tau * length, spare=S)
     if penalty == "trace":  # B_j = a_j^2 C_j
         terms, by_A, by_C, by_a = (
