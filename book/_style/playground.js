@@ -65,6 +65,9 @@
       ...options.map(([key, text]) => html("option", {value: key, textContent: text, selected: key === value})));
     return html("label", {className: "movable-control"}, html("span", {textContent: name}), select);
   };
+  // One chart, and beside it (on a phone below it) what moves it and what it says.
+  const beside = (chart, ...others) => html("div", {className: "movable-beside"},
+    html("div", {className: "movable-chart"}, chart), html("div", {className: "movable-side"}, ...others));
   const report = () => html("output", {className: "movable-report", ariaLive: "polite"});
 
   // ---- one scale for a whole network: the trace moves, the function does not
@@ -110,8 +113,7 @@
       "F* over the flattest found", "population loss, relative", [0.8, 1.3 * Math.max(...all.map(([over]) => over))],
       [low / 2, 2 * Math.max(...all.map(([, loss]) => loss))], true, true);
     chart.root.classList.add("wide");
-    chart.layer.append(svg("path", {d: `M${LEFT} ${chart.y(0.5)}H${W - RIGHT}`, class: "reference"}),
-      svg("text", {x: W - RIGHT - 4, y: chart.y(0.5) - 4, "text-anchor": "end"}, "half the variance of the target"));
+    chart.layer.append(svg("path", {d: `M${LEFT} ${chart.y(0.5)}H${W - RIGHT}`, class: "reference"}));
     const marks = svg("g"), said = report();
     chart.layer.append(marks);
     let target = names.includes("three_relu") ? "three_relu" : names[0], at = Math.max(0, ratios.indexOf(2));
@@ -127,18 +129,21 @@
       marks.replaceChildren(...Object.entries(row).flatMap(([kind, pairs]) =>
         pairs.map(([over, loss]) => shape(kind, chart.x(over), chart.y(Math.max(loss, low))))));
       const bad = Object.values(row).flat().filter(([, loss]) => loss >= 0.5).map(([over]) => over);
-      said.textContent = `n/d = ${ratios[at]}: ${bad.length ? `the flattest network that loses at least half the variance costs ${short(Math.min(...bad))} times the flattest found`
+      said.textContent = `n/d = ${ratios[at]}: ${bad.length ? `the flattest network that loses at least half the variance costs ${Math.min(...bad).toFixed(2)} times the flattest found`
         : "no network drawn here loses half the variance"}`;
       control.input.setAttribute("aria-valuetext", said.textContent);
     };
     const control = slider(`samples per dimension n/d: ${ratios.join(", ")}`, 0, ratios.length - 1, 1, at, (value) => { at = value; draw(); });
-    const legend = html("ul", {className: "movable-legend"}, ...kinds.map((kind) => {
-      const sample = svg("svg", {viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true"});
-      sample.append(shape(kind, 7, 7));
-      return html("li", {}, sample, ` ${kind}`);
-    }));
+    const entry = (mark, text) => {
+      const sample = svg("svg", {viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true", class: "movable-sample"});
+      sample.append(mark);
+      return html("li", {}, sample, ` ${text}`);
+    };
+    const legend = html("ul", {className: "movable-legend"}, ...kinds.map((kind) => entry(shape(kind, 7, 7), kind)),
+      entry(svg("path", {d: "M0 7H14", class: "reference"}), "half the variance of the target"));
+    const called = {relu: "one ReLU", three_relu: "three ReLU", abs: "one |z|", tanh_sum: "a sum of tanh", sine_sum: "a sum of sines"};
     draw();
-    return [choice("target", names.map((n) => [n, n]), target, (value) => { target = value; draw(); }), control.row, chart.root, legend, said];
+    return [beside(chart.root, choice("target", names.map((n) => [n, called[n] ?? n]), target, (value) => { target = value; draw(); }), control.row, legend, said)];
   }
 
   // ---- one hundred networks, and the one under the pointer
@@ -191,11 +196,11 @@
       say();
     };
     draw();
-    return [choice("across", names, across, (value) => { across = value; draw(); }), choice("up", names, up, (value) => { up = value; draw(); }), place, said];
+    return [beside(place, choice("across", names, across, (value) => { across = value; draw(); }), choice("up", names, up, (value) => { up = value; draw(); }), said)];
   }
 
   const FIGURES = {reparametrise, interpolators, scatter};
-  window.movable = {FIGURES, W, H, LEFT, RIGHT, TOP, BOTTOM, html, svg, panel, path, spread, slider, choice, report, short};
+  window.movable = {FIGURES, W, H, LEFT, RIGHT, TOP, BOTTOM, html, svg, panel, path, spread, slider, choice, beside, report, short};
   const start = () => document.querySelectorAll("div.movable").forEach((element) => {
     element.append(...FIGURES[element.dataset.figure](JSON.parse(element.querySelector("script").textContent)));
     element.closest(".cell_output")?.classList.add("has-movable"); // the picture, for readers without scripts, is put away

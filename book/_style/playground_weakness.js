@@ -1,7 +1,7 @@
 // Figures to move of Parts II and III: what a labelling leaves open in the plane, a language, the vanishing advantage, the splits.
 "use strict";
 (() => {
-  const {FIGURES, W, H, LEFT, RIGHT, TOP, BOTTOM, html, svg, panel, path, spread, slider, choice, report, short} = window.movable;
+  const {FIGURES, W, H, LEFT, RIGHT, TOP, BOTTOM, html, svg, panel, path, spread, slider, choice, beside, report, short} = window.movable;
   const inside = (chart, event) => {
     const box = chart.root.getBoundingClientRect();
     return [(event.clientX - box.left) * W / box.width, (event.clientY - box.top) * H / box.height];
@@ -42,7 +42,7 @@
       for (let i = 0; i < COLUMNS; i++) for (let j = 0; j < ROWS; j++) {
         const labels = allowed([range[0] + 6 * (i + 0.5) / COLUMNS, range[1] - 6 * (j + 0.5) / ROWS]);
         open += labels.length === 2;
-        cells.push(svg("rect", {x: LEFT + i * width, y: TOP + j * height, width: width + 0.3, height: height + 0.3,
+        cells.push(svg("rect", {x: LEFT + i * width, y: TOP + j * height, width, height, "shape-rendering": "crispEdges",
           class: labels.length === 2 ? "open-region" : `closed-region class-${labels[0]}`}));
       }
       share = open / (COLUMNS * ROWS);
@@ -70,7 +70,7 @@
     });
     const control = slider(`training points, 2 to ${data.x.length}`, 2, data.x.length, 1, count, (value) => { count = value; draw(); });
     draw();
-    return [chart.root, control.row, said];
+    return [beside(chart.root, control.row, said)];
   }
 
   // ---- a language: statements by length, and the completions of the one under the pointer
@@ -155,8 +155,9 @@
       said.textContent = `${label}: pooled ${pooled.toFixed(2)} [${low.toFixed(2)}, ${high.toFixed(2)}]; single splits from ${sorted[0].toFixed(2)} to ${sorted.at(-1).toFixed(2)}, ${other} of ${rho.length} on the other side of zero`;
     };
     draw();
-    return [choice("measure", measures.map((m) => [m, data[set][m].label]), measure, (value) => { measure = value; draw(); }),
-      choice("images", sets.map((s) => [s, s]), set, (value) => { set = value; draw(); }), place, said];
+    const called = {mnist: "MNIST", "fashion-mnist": "Fashion-MNIST"};
+    return [beside(place, choice("measure", measures.map((m) => [m, data[set][m].label]), measure, (value) => { measure = value; draw(); }),
+      choice("images", sets.map((s) => [s, called[s] ?? s]), set, (value) => { set = value; draw(); }), said)];
   }
 
   // ---- the dual function on the circle: it touches its bound at the neurons of a flattest interpolator
@@ -186,7 +187,7 @@
     };
     const control = slider("direction, degrees", 0, 360, 1, 0, () => {});
     draw();
-    return [choice("data set", names.map((n) => [n, n]), name, (value) => { name = value; draw(); }), place, control.row, said];
+    return [beside(place, choice("data set", names.map((n) => [n, n]), name, (value) => { name = value; draw(); }), control.row, said)];
   }
 
   Object.assign(FIGURES, {cone, lattice, vanishing, splits, circle});

@@ -8,7 +8,7 @@ import pytest
 from coin_experiment import CoinConfig
 
 from flat_or_weak import records
-from flat_or_weak.engine import comparison, registry, runner, verify
+from flat_or_weak.engine import chapters, comparison, registry, runner, verify
 from flat_or_weak.engine.comparison import compare
 from flat_or_weak.engine.experiment import Experiment
 
@@ -353,3 +353,59 @@ def test_a_small_gap_counts_unless_it_is_said_to_be_negligible():
         chaotic=("value",),
         negligible=1e-3,
     ).agrees
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """A book of three chapters, of which two read records."""
+    for name, read in {
+        "b6_pair": ["splits", "pair_proxy_mnist"],
+        "b60_other": ["performance"],
+        "a1_none": [],
+    }.items():
+        notebook = {"cells": [], "metadata": {"records": read}}
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    monkeypatch.setattr(chapters, "BOOK", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["b6", "b6_pair"])
+def test_a_chapter_stands_for_the_records_that_it_read(book, name):
+    assert verify.stand_for([name]) == ["splits", "pair_proxy_mnist"]
+    assert verify.stand_for(["vanishing", "splits", name]) == [
+        "vanishing",
+        "splits",
+        "pair_proxy_mnist",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a1", "chapter: a1_none leans on no record"),
+        ("b60", "no experiment"),
+        ("b", "or of the chapters a1_none, b60_other, b6_pair, got 'b'"),
+        ("no_such", "experiment: expected one of pair_proxy_mnist"),
+    ],
+)
+def test_a_name_that_stands_for_nothing_is_refused(book, capsys, name, why):
+    with pytest.raises(SystemExit):
+        verify.main(["splits", name])
+    assert why in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_installed_package_has_no_chapters(monkeypatch):
+    monkeypatch.setattr(chapters, "BOOK", None)
+    with pytest.raises(ValueError, match="got 'b6'") as refusal:
+        verify.stand_for(["b6"])
+    assert "chapters" not in str(refusal.value)
+    with pytest.raises(ValueError, match="expected one of none"):
+        chapters.read_by("b6")
+
+
+def test_every_record_that_a_chapter_of_the_book_read_is_found():
+    """What the notebooks say: c3 leans on the splits, a1 on nothing."""
+    assert "splits" in verify.stand_for(["c3_confounds"])
+    assert {"pair_proxy_mnist", "pair_proxy_fashion"} <= {*verify.stand_for(["b6"])}
+    with pytest.raises(ValueError, match="a1_question leans on no record"):
+        verify.stand_for(["a1"])

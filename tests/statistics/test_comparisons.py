@@ -110,5 +110,16 @@ def test_an_estimate_without_error_is_refused():
         measured_pooled(0.3, 0.4, 0.5, 20)
     with pytest.raises(ValueError, match="not all equal"):
         measured_mean([1.0, 1.0])
+    with pytest.raises(ValueError, match="least: expected at most 2.0, got 3"):
+        measured_mean([1.0, 3.0], least=3)
     with pytest.raises(ValueError, match="n: expected at least 6"):
         measured_rho(0.1, 5, given=2)
+
+
+def test_an_interval_ends_where_the_truth_must():
+    losses = [1e-13, 2e-13, 4.5e-7, 1e-13, 3e-13]
+    free, bounded = measured_mean(losses), measured_mean(losses, least=0.0)
+    assert free.interval().low < 0 and bounded.interval().low == 0
+    assert bounded.interval().high == free.interval().high and bounded.p(1) == free.p(1)
+    sure = measured_mean([1.0, 1.1, 0.9], least=0.0).interval()
+    assert sure == measured_mean([1.0, 1.1, 0.9]).interval() and sure.low > 0

@@ -3,12 +3,14 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from flat_or_weak.studies import interventions
 from flat_or_weak.studies import interventions_penalties as penalties
 from flat_or_weak.studies import interventions_plan as plan
+from flat_or_weak.studies import interventions_reading as reading
 from flat_or_weak.studies import interventions_training as training
 from flat_or_weak.studies.interventions_penalties import PENALTIES, Batch, State
 from flat_or_weak.studies.interventions_training import Arm, Coordinates, Stopping, train_arm
@@ -305,3 +307,20 @@ def test_a_tiny_study():
     assert np.isfinite(rest[rulers].to_numpy()).all()
     summary = interventions.summarise(config, table)
     assert summary["mnist: wild"] == [0, 2]
+
+
+def test_the_largest_sham_that_fits():
+    """The plan's sham where it fitted; else the largest smaller one; none where none did."""
+    rows = [("sham", 10), ("sham, half", 10), ("sham, quarter", 10), ("base", 10)]
+
+    def table(lost):
+        return pd.concat(
+            pd.DataFrame({"arm": arm, "fitted": np.arange(n) >= lost.get(arm, 0)})
+            for arm, n in rows
+        )
+
+    assert reading.fitted_sham(table({})) == "sham"
+    assert reading.fitted_sham(table({"sham": 1})) == "sham"
+    assert reading.fitted_sham(table({"sham": 2})) == "sham, half"
+    assert reading.fitted_sham(table({"sham": 10, "sham, half": 2})) == "sham, quarter"
+    assert reading.fitted_sham(table({arm: 2 for arm, _ in rows})) is None

@@ -182,6 +182,21 @@ EXPERIMENTS: dict[str, Experiment] = {
             "paper": splits.SplitsConfig(data=("mnist",), sizes=(100,), matched_loss=None),
         },
     ),
+    **{
+        f"sample_sizes_{n}": Experiment(
+            f"the hundred MNIST networks at n = {n}, over ten of the splits of c3 (c3)",
+            splits,
+            {
+                "quick": splits.EmbeddedConfig(
+                    data=("mnist",), sizes=(100,), splits=1, networks=10, matched_loss=None
+                ),
+                "paper": splits.SplitsConfig(
+                    data=("mnist",), sizes=(n,), splits=10, matched_loss=None
+                ),
+            },
+        )
+        for n in (500, 1000)
+    },
     "probe_sets": Experiment(
         "the pair proxy of the hundred networks on three draws of probe points (c3)",
         probe_sets,

@@ -2,6 +2,8 @@
 again and compared row by row.
 
 python -m flat_or_weak verify [NAME ...] [--units 1] [--seed SEED]
+
+A name is that of a record or of a chapter, which stands for the records that it leans on.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from flat_or_weak import records
+from flat_or_weak.engine.chapters import chapters, is_called, read_by
 from flat_or_weak.engine.comparison import DERIVED, KEYS, Comparison, compare, different
 from flat_or_weak.engine.experiment import Experiment
 from flat_or_weak.engine.registry import EXPERIMENTS
@@ -106,13 +109,41 @@ def _other_columns(new: pd.DataFrame, recorded: pd.DataFrame) -> str:
     return f"columns {', '.join(sorted(others))}: not in both" if others else ""
 
 
+def stand_for(names: list[str]) -> list[str]:
+    """The experiments that these names stand for, each once: their own, and those that a chapter
+    leans on.
+
+    Raises ValueError for a name that is neither, and for a chapter that leans on no experiment.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        if name in EXPERIMENTS:
+            found[name] = None
+        elif any(is_called(chapter, name) for chapter in chapters()):
+            read = [record for record in read_by(name) if record in EXPERIMENTS]
+            if not read:
+                raise ValueError(f"chapter: the records of {name} are no experiments")
+            found.update(dict.fromkeys(read))
+        else:
+            there = f", or of the chapters {', '.join(chapters())}" if chapters() else ""
+            raise ValueError(
+                f"experiment: expected one of {', '.join(EXPERIMENTS)}{there}, got {name!r}"
+            )
+    return list(found)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """``python -m flat_or_weak verify``: check every record that the experiments should have, and
     compute a sample of each again; exit 1 if something differs, is missing, or was not checked.
     What is planned and not recorded yet is named, and missing only where it is asked for.
     """
     parser = argparse.ArgumentParser(prog="python -m flat_or_weak verify", description=main.__doc__)
-    parser.add_argument("names", nargs="*", help="experiments (default: all)")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="an experiment, or a chapter (b6, b6_pair_proxy): all it leans on (default: all)",
+    )
     parser.add_argument("--units", type=int, default=1, help="of each, computed again (default 1)")
     parser.add_argument(
         "--seed", type=int, help="of the choice of units (default: another each time, printed)"
@@ -120,13 +151,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device")
     parser.add_argument("--folder", type=Path, help="of the records (default: as for show)")
     options: Any = parser.parse_args(arguments)
-    if unknown := [name for name in options.names if name not in EXPERIMENTS]:
-        parser.error(
-            f"experiment: expected one of {', '.join(EXPERIMENTS)}, got {', '.join(unknown)}"
-        )
+    try:
+        asked = stand_for(options.names)
+    except ValueError as error:
+        parser.error(str(error))
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     awaited = [name for name in PLANNED if not records.find(name, options.folder)]
-    wanted, failed = options.names or [name for name in EXPERIMENTS if name not in awaited], 0
+    wanted, failed = asked or [name for name in EXPERIMENTS if name not in awaited], 0
     print(f"{len(wanted)} records; the same units again with --seed {seed}")
     for name in tqdm(wanted, desc="verify"):
         start = time.perf_counter()

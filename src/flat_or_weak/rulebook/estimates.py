@@ -148,7 +148,8 @@ def flattest_loss(panel: str) -> Statistic:
         for column in ("d", "ratio"):
             part = part[part[column] == part[column].max()]
         label = f"d = {part['d'].iloc[0]}, n/d = {part['ratio'].iloc[0]:g}"
-        return {label: Case(measured_mean(part["least_relative"].tolist()), f"{len(part)} seeds")}
+        loss = measured_mean(part["least_relative"].tolist(), least=0.0)
+        return {label: Case(loss, f"{len(part)} seeds")}
 
     return Statistic("relative population loss of the flattest interpolator found", cases)
 

@@ -55,7 +55,11 @@ CORE = tuple(
     if arm.name in ("base", "sham", "effective_rank up", "effective_rank down, gently")
     or arm.name in ("pair_proxy down", "pair_proxy up, strongly", "trace down", "sam")
 )
-REST = tuple(arm for arm in ARMS if arm not in CORE or arm.name in ("base", "sham"))
+SMALLER_SHAMS = (
+    Arm("sham, half", "sham", fixed.DOSE / 2),
+    Arm("sham, quarter", "sham", fixed.DOSE / 4),
+)
+REST = (*(arm for arm in ARMS if arm not in CORE), *SMALLER_SHAMS)
 
 
 @dataclass(frozen=True)

@@ -187,4 +187,13 @@ AMENDMENTS: tuple[tuple[str, str], ...] = (
         "there is read. The chapter shows comparisons with the base arm beside, for both data sets, "
         "and says that they are not the plan's.",
     ),
+    (
+        "2026-11-28 17:25",
+        "Fashion-MNIST's other arms are recorded, and with them the sham at a half and at a quarter "
+        "of its dose, to see what a sham that fits does there: the largest of them of which at most "
+        "a tenth is unfitted. A weaker sham may gain less, so that more can seem to lie beyond it: "
+        "what is read against it is no reading of the plan, stands beside it in the chapter and in "
+        "no row of the ledger. Before any of these networks was trained; the comparisons with the "
+        "base arm had been seen.",
+    ),
 )

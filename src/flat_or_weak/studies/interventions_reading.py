@@ -13,7 +13,7 @@ import pandas as pd
 
 from flat_or_weak.records import RecordError, find, load_record
 from flat_or_weak.studies import interventions_plan as plan
-from flat_or_weak.studies.interventions import ARMS
+from flat_or_weak.studies.interventions import ARMS, SMALLER_SHAMS
 from flat_or_weak.studies.interventions_training import Arm
 from flatness.statistics.comparisons import Estimate, Measured, measured_mean
 
@@ -25,7 +25,7 @@ RECORDS = (
 )
 LOGGED = ("trace", "orbit_trace", "noise_divergence")
 RULERS = tuple(plan.BETTER)
-BY_NAME = {arm.name: arm for arm in ARMS}
+BY_NAME = {arm.name: arm for arm in (*ARMS, *SMALLER_SHAMS)}
 
 
 def recorded() -> pd.DataFrame:
@@ -43,12 +43,21 @@ def recorded() -> pd.DataFrame:
 def arms_of(table: pd.DataFrame) -> list[str]:
     """The arms of a table, in the order of the study."""
     there = set(table["arm"])
-    return [arm.name for arm in ARMS if arm.name in there]
+    return [name for name in BY_NAME if name in there]
 
 
 def control_of(arm: Arm) -> str:
     """The arm that an arm's accuracy is compared with: the sham, or "base" without a push."""
     return "base" if not arm.penalty or arm.penalty == "sham" else "sham"
+
+
+def fitted_sham(table: pd.DataFrame) -> str | None:
+    """The largest sham of one data set of which at most a tenth is unfitted; that of the plan where
+    it fitted, and None where none did.
+    """
+    shams = [name for name in arms_of(table) if BY_NAME[name].penalty == "sham"]
+    usable = (name for name in shams if unfitted(table, name) <= plan.MOST_UNFITTED)
+    return next(usable, None)
 
 
 def values(table: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from flatness.feasibility.verdicts import EnsembleVerdicts
 from flatness.networks.features import effective_rank
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.training import SGD, Trained, accuracy, order_generators, train
+from flatness.statistics.comparisons import Estimate
 from flatness.statistics.ranks import RankCorrelation, spearman
 
 MEASURES = {
@@ -126,13 +127,12 @@ def beside_published(results: dict[str, RankCorrelation], data: str) -> pd.DataF
     for measure in ("trace", "weight_norm", "pair_proxy"):
         (rho, p), ours = published.PAIR_PROXY[data][measure], results[measure]
         rows[MEASURES[measure]] = {
-            "published": f"{rho:+.3f}",
-            "ours": f"{ours.rho:+.3f}",
-            "95 % bootstrap": "[{:+.2f}, {:+.2f}]".format(*ours.bootstrap),
-            "95 % Fisher": "[{:+.2f}, {:+.2f}]".format(*ours.fisher),
+            "published": rho,
+            "ours, bootstrap": Estimate(ours.rho, *ours.bootstrap),
+            "ours, Fisher": Estimate(ours.rho, *ours.fisher),
             "published inside": bool(ours.bootstrap[0] <= rho <= ours.bootstrap[1]),
-            "p published": f"{p:.1g}",
-            "p ours": f"{ours.p:.1g}",
+            "p published": p,
+            "p ours": ours.p,
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 

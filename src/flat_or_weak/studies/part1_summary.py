@@ -96,9 +96,8 @@ def flattest_summary(table: pd.DataFrame) -> dict:
             "loss": mean_interval(part["loss"]),
             "relative": mean_interval(part["relative"]),
             "exact": float((part["loss"] < 1e-10).mean()),
+            "largest_gap": float(part["gap"].max()),
         }
-        if "gap" in part:
-            rows[", ".join(map(str, key))]["largest_gap"] = float(part["gap"].max())
     for key, part in table.groupby(["panel", "law", "noise", "d"]):
         if part["ratio"].nunique() > 2:
             columns = ["flatness", "variation"] + (["loss"] if (part["loss"] > 1e-10).all() else [])

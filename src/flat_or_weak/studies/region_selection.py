@@ -35,6 +35,7 @@ from flatness.networks.regions import (
 )
 from flatness.networks.training import SGD, Trained, accuracy, order_generators, train
 from flatness.statistics import ranks
+from flatness.statistics.comparisons import Estimate
 
 MEASURES = {
     "trace": "Hessian trace",
@@ -196,16 +197,17 @@ def verdict(published_rho: float, interval: tuple[float, float]) -> str:
 
 
 def beside_published(results: dict[str, ranks.RankCorrelation]) -> pd.DataFrame:
-    """Published and our rho with both 95 % intervals, and the verdict of the bootstrap interval."""
+    """Published and our rho, ours with both 95 % intervals, and the verdict of the bootstrap
+    interval; None where nothing is published.
+    """
     rows = {}
     for measure, ours in results.items():
         theirs, _ = published.MODEL_SELECTION.get(measure, (None, None))
         rows[MEASURES[measure]] = {
-            "published": "-" if theirs is None else f"{theirs:+.3f}",
-            "ours": f"{ours.rho:+.3f}",
-            "95 % bootstrap": "[{:+.2f}, {:+.2f}]".format(*ours.bootstrap),
-            "95 % Fisher": "[{:+.2f}, {:+.2f}]".format(*ours.fisher),
-            "verdict": "-" if theirs is None else verdict(theirs, ours.bootstrap),
+            "published": theirs,
+            "ours, bootstrap": Estimate(ours.rho, *ours.bootstrap),
+            "ours, Fisher": Estimate(ours.rho, *ours.fisher),
+            "verdict": None if theirs is None else verdict(theirs, ours.bootstrap),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 

@@ -44,17 +44,19 @@ class Measured:
     with ``freedom`` degrees of freedom (infinity: normal).
 
     A ``correlation`` has its centre and error on Fisher's z scale; whatever goes in or comes out
-    (values, intervals, margins) is a correlation. Raises ValueError for an error or a freedom that
-    is not positive.
+    (values, intervals, margins) is a correlation. Where the truth is known to be at least
+    ``least``, as a loss is at least 0, intervals end there: they cover it as often. Raises
+    ValueError for an error or a freedom that is not positive, and a centre below ``least``.
 
-    >>> Measured(0.0, 1.0, 2).interval().text()
-    '+0.00 [-4.30, +4.30]'
+    >>> Measured(0.0, 1.0, 2).interval().text(), Measured(0.0, 1.0, 2, least=0).interval().text()
+    ('+0.00 [-4.30, +4.30]', '+0.00 [+0.00, +4.30]')
     """
 
     centre: float
     error: float
     freedom: float
     correlation: bool = False
+    least: float | None = None
 
     def __post_init__(self) -> None:
         if not (self.error > 0 and self.freedom > 0 and np.isfinite(self.centre)):
@@ -62,6 +64,8 @@ class Measured:
                 "error, freedom: expected positive numbers and a finite centre, "
                 f"got {self.centre}, {self.error}, {self.freedom}"
             )
+        if self.least is not None and not self._back(self.centre) >= self.least:
+            raise ValueError(f"least: expected at most {self._back(self.centre)}, got {self.least}")
 
     def _back(self, value: float) -> float:
         return float(np.tanh(value) if self.correlation else value)
@@ -73,7 +77,8 @@ class Measured:
     def interval(self, confidence: float = 0.95) -> Estimate:
         """The estimate with its interval."""
         half = stats.t.ppf((1 + confidence) / 2, self.freedom) * self.error
-        return Estimate(*(self._back(self.centre + h) for h in (0.0, -half, half)))
+        value, low, high = (self._back(self.centre + h) for h in (0.0, -half, half))
+        return Estimate(value, low if self.least is None else max(low, self.least), high)
 
     def p(self, at: float = 0.0) -> float:
         """Two-sided p-value of the hypothesis that the truth is ``at``."""
@@ -100,8 +105,9 @@ class Measured:
 
 
 @checked()
-def measured_mean(values: ArrayLike) -> Measured:
+def measured_mean(values: ArrayLike, *, least: float | None = None) -> Measured:
     """The mean of independent values with Student's error; at least two that are not all equal.
+    ``least``: what no value can be below.
 
     >>> measured_mean([1.0, 2.0, 3.0]).interval().text()
     '+2.00 [-0.48, +4.48]'
@@ -110,7 +116,7 @@ def measured_mean(values: ArrayLike) -> Measured:
     if values.ndim != 1 or len(values) < 2 or not np.ptp(values):
         raise ValueError(f"values: expected at least two, not all equal, got {values.tolist()}")
     error = values.std(ddof=1) / np.sqrt(len(values))
-    return Measured(float(values.mean()), float(error), len(values) - 1)
+    return Measured(float(values.mean()), float(error), len(values) - 1, least=least)
 
 
 @checked(overflow=False, rho=rules.inside(-1, 1), n=rules.at_least(4), given=rules.at_least(0))
