@@ -116,9 +116,7 @@ def certified_flattest(
         neurons, weights, xi = _by_faces(problem, first, rounds, rng)
         supremum, bounded_by = simple_supremum(xi, problem.x, activation, len(x)), "Cauchy-Schwarz"
     xi, supremum, bounded_by = _best_dual(problem, xi, supremum, bounded_by)
-    net = network_off_kinks(
-        neurons, weights, problem.x, problem.y, activation, problem.count, rng
-    )
+    net = network_off_kinks(neurons, weights, problem.x, problem.y, activation, problem.count, rng)
     net = _in_full(net, basis, size, x)
     net, flatness = _flatter_of(net, start, x, y)
     dual = torch.zeros_like(y)
