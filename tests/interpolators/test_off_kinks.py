@@ -6,7 +6,7 @@ import torch
 
 from flatness.datasets.targets import draw
 from flatness.interpolators import off_kinks as module
-from flatness.interpolators.column_generation import both_sides
+from flatness.interpolators.column_generation import Master, both_sides
 from flatness.interpolators.off_kinks import (
     MARGIN,
     _by_programme,
@@ -83,3 +83,22 @@ def test_directions_off_the_kinks_stay_and_the_others_are_moved_by_little():
     unreachable.signs[0] = -1
     unreachable.signs[0, (unit @ unreachable.directions[0]).argmax()] = 1
     assert not off_kinks(unreachable, x)[1].any()
+
+
+def test_rounds_without_gain_are_the_last(monkeypatch):
+    """From the teacher of |z|, which no face near it beats: the same answer after fewer rounds."""
+    data, solved = draw("abs", 60, 5, (0,)), []
+    x, y = data.x[0].numpy(), data.y[0].numpy()
+    problem = _Problem(x, y / np.sqrt(np.mean(y**2)), ABS, len(x))
+    teacher = data.target.teacher(ABS)[0]
+    solve = Master.solve
+    monkeypatch.setattr(Master, "solve", lambda self: solved.append(1) or solve(self))
+    values = {}
+    for patience in (None, 2):
+        rng = np.random.default_rng(0)
+        first = _directions(teacher, np.eye(5), problem, False, rng)
+        solved.clear()
+        _, weights, _ = _by_faces(problem, first, 8, rng, patience)
+        values[patience] = weights.sum(), len(solved)
+    assert values[None][1] == 9 and values[2][1] == 3
+    assert values[2][0] == pytest.approx(values[None][0], rel=1e-8)

@@ -18,6 +18,7 @@ from flatness.interpolators.dual import CellDuals
 from flatness.networks.activations import Activation
 
 PRICE = 30.0  # of a unit of slack, in units of (2/n) |x_i|, the cost of a neuron of its own
+GAIN = 1e-9  # of a round, relative: less is the tolerance of the programme
 IDLE = 40  # pricings without a new neuron or a better bound before the search gives up
 
 
@@ -86,14 +87,15 @@ def _by_cells(problem, neurons, tolerance, until):
     return *_worth(neurons, weights, master.columns @ xi), inner, bound
 
 
-def _by_faces(problem, neurons, rounds, rng):
+def _by_faces(problem, neurons, rounds, rng, patience=None):
     """Rounds of columns on faces near the neurons in use and by ascent: (neurons, their weights,
-    xi).
+    xi); they end after `patience` in a row without gain.
     """
     x, n = problem.x, len(problem.y)
     price = 100 * PRICE
     master = _master(problem, neurons, price)
     value, weights, xi, slack = master.solve()
+    idle = 0
     for done in range(rounds):
         used = np.flatnonzero(weights > 1e-9)
         used = used[np.argsort(-weights[used])][:30]
@@ -111,8 +113,11 @@ def _by_faces(problem, neurons, rounds, rng):
             neurons = neurons[keep]
             master = _master(problem, neurons, price)
         master.add(scaled_columns(more, x, problem.activation, problem.count))
-        neurons = neurons + more
+        neurons, before = neurons + more, value
         value, weights, xi, slack = master.solve()
+        idle = 0 if value < before * (1 - GAIN) or slack > 1e-9 else idle + 1
+        if idle == patience:
+            break
     return *_worth(neurons, weights, master.columns @ xi), xi
 
 
