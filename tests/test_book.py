@@ -153,6 +153,42 @@ def test_an_output_of_another_kind_is_seen(output):
     assert unknown_outputs(nbformat.v4.new_code_cell("x", outputs=[output]))
 
 
+RAW = re.compile(r"\b(True|False|None)\b|np\.\w+\(|tensor\(|array\(|[\[{(]'|^[\[{]", re.M)
+
+
+def printed(cell):
+    """What a reader sees of a cell as plain text."""
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        if output.output_type == "stream":
+            yield output.text
+        elif not {"text/html", "text/markdown", "text/latex", "image/png"} & set(data):
+            yield data.get("text/plain", "")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_output_is_raw(page):
+    """A check says in words what it checked, and numbers stand in sentences or typeset tables."""
+    found = [text for cell in code_cells(page) for text in printed(cell) if RAW.search(text)]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("text", "raw"),
+    [
+        ("the bound holds: True", True),
+        ("{'relu': 0.0}", True),
+        ("interval [np.float64(0.05), np.float64(0.18)]", True),
+        ("['1', '0.5']", True),
+        ("checked: rho = +0.11 [+0.05, +0.18]", False),
+        ("{a, b} survives", True),
+        ("checked: {a, b} survives", False),
+    ],
+)
+def test_a_raw_output_is_seen(text, raw):
+    assert bool(RAW.search(text)) == raw
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_page_belongs_to_the_present_code_and_results(page):
     assert not execute.is_stale(page), (

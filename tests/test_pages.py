@@ -395,6 +395,7 @@ def test_slider_moves_the_trace_and_not_the_function(open_page):
 def test_bad_networks_cost_more_as_samples_are_added(open_page):
     page = open_page("book/playground.html")
     figure = page.locator('[data-figure="interpolators"]')
+    assert "n/d = 2:" in figure.locator("output").inner_text()  # where the text begins
     figure.locator("input").focus()
     page.keyboard.press("Home")
     costs = []
@@ -473,6 +474,17 @@ def test_probe_in_the_cone_says_which_classes_are_left(open_page):
     before = said.inner_text()
     page.keyboard.press("ArrowUp")
     assert said.inner_text() != before and "feasible pair" in said.inner_text()
+
+
+@in_browser
+def test_a_chart_has_its_controls_beside_it_and_on_a_phone_below(open_page):
+    for width, beside in ((1400, True), (375, False)):
+        page = open_page("book/playground.html", {"width": width, "height": 900})
+        for place in page.locator(".movable-beside").all():
+            chart = place.locator(".movable-chart").bounding_box()
+            side = place.locator(".movable-side").bounding_box()
+            assert (side["x"] >= chart["x"] + chart["width"]) == beside
+            assert (side["y"] >= chart["y"] + chart["height"]) != beside
 
 
 @in_browser

@@ -6,6 +6,7 @@ from flatness.interpolators.penalised import (
     PENALTIES,
     Schedule,
     _penalised_gradient,
+    _Workspace,
     minimise_penalised,
 )
 from flatness.networks.activations import ACTIVATIONS, Activation
@@ -60,6 +61,23 @@ def test_penalties_are_those_of_the_package_as_the_smoothing_vanishes(name):
     for penalty, function in (("orbit", orbit_minimum), ("trace", trace)):
         value, *_ = _penalised_gradient(net.a, net.W, x, y, net.activation, 1.0, 1e-7, penalty)
         torch.testing.assert_close(value, function(net, x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_room_used_before_gives_the_numbers_of_new_room(name, penalty):
+    """Bit for bit, and what was returned is not overwritten by the next step."""
+    x = random_inputs(3)
+    nets = [random_network(seed, name) for seed in (3, 4)]
+    room, given = _Workspace(x, nets[0].width), (0.3, 0.4, penalty)
+    returned = [
+        _penalised_gradient(net.a, net.W, x, x[..., 0], net.activation, *given, room)
+        for net in nets
+    ]
+    for net, found in zip(nets, returned, strict=True):
+        fresh = _penalised_gradient(net.a, net.W, x, x[..., 0], net.activation, *given)
+        assert all(torch.equal(one, other) for one, other in zip(found, fresh, strict=True))
+    assert not torch.equal(returned[0][2], returned[1][2])
 
 
 def test_descent_and_batching():

@@ -31,6 +31,7 @@ from flatness.networks.two_layer import TwoLayer, at_kink
 from flatness.symmetry.orbits import orbit_minimum
 
 WARM = (3000, 40)  # beyond so many cells, so many rounds on faces come before the cells
+MANY, PATIENCE = 200, 2  # beyond so many samples rounds on faces end after two without gain
 SPAN = 1e-9  # labels further than this (relative) from the span of all features are out of reach
 
 
@@ -79,7 +80,8 @@ def certified_flattest(
     """The flattest interpolator of one data set x (n, d), y (n,), float64, and its certificate.
 
     Cells are listed when there are at most `most_cells` of them (d = 5, n = 40 has 184,342), for
-    at most `seconds`; beyond, `rounds` rounds (8, or 4 beyond 200 samples) of neurons on faces.
+    at most `seconds`; beyond, `rounds` rounds of neurons on faces: 8, or beyond 200 samples at most
+    4, of which two in a row without gain are the last.
     `start`, networks of which any that interpolates is never beaten in F* by the answer, supplies
     directions.
 
@@ -108,15 +110,16 @@ def certified_flattest(
     if listed:
         begin = time.perf_counter()
         if cell_count(*problem.x.shape) > WARM[0]:
-            first, _ = _by_faces(problem, first, WARM[1], rng)
-        neurons, xi, supremum = _by_cells(problem, first, tolerance, begin + seconds)
+            first, _, _ = _by_faces(problem, first, WARM[1], rng)
+        neurons, weights, xi, supremum = _by_cells(problem, first, tolerance, begin + seconds)
         bounded_by = "cells"
     else:
-        rounds = rounds if rounds is not None else 4 if len(x) > 200 else 8
-        neurons, xi = _by_faces(problem, first, rounds, rng)
+        many = rounds is None and len(x) > MANY
+        rounds = rounds if rounds is not None else 4 if many else 8
+        neurons, weights, xi = _by_faces(problem, first, rounds, rng, PATIENCE if many else None)
         supremum, bounded_by = simple_supremum(xi, problem.x, activation, len(x)), "Cauchy-Schwarz"
     xi, supremum, bounded_by = _best_dual(problem, xi, supremum, bounded_by)
-    net = network_off_kinks(neurons, problem.x, problem.y, activation, problem.count, rng)
+    net = network_off_kinks(neurons, weights, problem.x, problem.y, activation, problem.count, rng)
     net = _in_full(net, basis, size, x)
     net, flatness = _flatter_of(net, start, x, y)
     dual = torch.zeros_like(y)

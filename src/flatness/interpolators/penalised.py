@@ -61,24 +61,42 @@ class Schedule:
         )
 
 
-def _penalised_gradient(a, W, x, y, activation, lam, tau, penalty):
+class _Workspace:
+    """What the steps on one batch share: |x_i|^2 (M, n, 1), |x_i|^2 x_i (M, n, d), and room for
+    two matrices of the shape of the pre-activations (M, n, m), which cost more to allocate anew in
+    every step than to fill.
+    """
+
+    def __init__(self, x: torch.Tensor, width: int):
+        self.squared = x.square().sum(-1, keepdim=True)
+        self.weighted = self.squared * x
+        self.z, self.S = (x.new_empty(*x.shape[:2], width) for _ in range(2))
+
+
+def _penalised_gradient(a, W, x, y, activation, lam, tau, penalty, room=None):
     """half-MSE + lam * penalty, shape (M,), and its gradients in a (M, m) and W (M, m, d).
 
     Each part of the gradient in w_j is (number) * sum_i (something_ij) x_i: one product with x per
-    part, and the numbers are applied to m x d entries rather than to n x m.
+    part, and the numbers are applied to m x d entries rather than to n x m.  `room` is the
+    `_Workspace` of x, which the next call overwrites; nothing returned lies in it.
     """
     n, p = x.shape[-2], activation.degree
-    z = x @ W.mT  # (M, n, m)
-    S = activation(z)
-    D = (
-        S.sign()
-        if (p, activation.plus, activation.minus) == (1, 1, 0)
-        else activation.derivative(z)
-    )
+    room = _Workspace(x, W.shape[1]) if room is None else room
+    z = torch.matmul(x, W.mT, out=room.z)
+    if relu := (p, activation.plus, activation.minus) == (1, 1, 0):
+        S = SD = torch.clamp(z, min=0, out=room.S)
+    else:
+        S, D = activation(z), activation.derivative(z)
+        SD = S * D
     residual = S @ a[:, :, None] - y[:, :, None]  # (M, n, 1)
     value = 0.5 * residual.square().mean((1, 2))
-    grad_a = (S.mT @ residual)[..., 0] / n
-    grad_W = (a / n)[:, :, None] * (D.mT @ (residual * x))
+    grad_a = (S.mT @ residual)[..., 0].div_(n)
+    if penalty != "path":
+        A_by_w = (SD.mT @ x).mul_(2 / n)
+        A = S.square_().mean(1)
+    if relu:
+        D = S.sign_()  # of s(z), or of its square
+    grad_W = (D.mT @ (residual * x)).mul_((a / n)[:, :, None])
     length = W.norm(dim=-1).clamp_min(1e-12)
     if penalty == "path":
         q, scale = exponent(p), x.shape[-1] ** (p / (p + 1))
@@ -87,12 +105,8 @@ def _penalised_gradient(a, W, x, y, activation, lam, tau, penalty):
         grad_W += (q * p * terms / length**2)[:, :, None] * W
         return value + terms.sum(-1), grad_a, grad_W
 
-    weights = x.square().sum(-1, keepdim=True)  # |x_i|^2, (M, n, 1)
-    A, A_by_w = S.square().mean(1), (S * D).mT @ x * (2 / n)
-    C, C_by_w = _mean_squared_slope(
-        z, D, x, weights, W, activation, tau * length
-    )  # B_j = a_j^2 C_j
-    if penalty == "trace":
+    C, C_by_w = _mean_squared_slope(z, D, room, W, activation, tau * length, spare=S)
+    if penalty == "trace":  # B_j = a_j^2 C_j
         terms, by_A, by_C, by_a = (
             lam * (A + a * a * C),
             torch.full_like(A, lam),
@@ -105,31 +119,32 @@ def _penalised_gradient(a, W, x, y, activation, lam, tau, penalty):
         by_A, by_B = terms / (p + 1) / (A + TINY), p / (p + 1) * terms / B
         by_C, by_a = by_B * a * a, by_B * 2 * a * C
     grad_a += by_a
-    grad_W += by_A[:, :, None] * A_by_w + (0.0 if C_by_w is None else by_C[:, :, None] * C_by_w)
+    grad_W += A_by_w.mul_(by_A[:, :, None]).add_(
+        0.0 if C_by_w is None else C_by_w.mul_(by_C[:, :, None])
+    )
     return value + terms.sum(-1), grad_a, grad_W
 
 
-def _mean_squared_slope(z, slope, x, weights, W, activation, width):
+def _mean_squared_slope(z, slope, room, W, activation, width, spare):
     """C_j = (1/n) sum_i s'(z_ij)^2 |x_i|^2, (M, m), smoothed over `width` (M, m) where s' jumps at
-    0, and its gradient in w_j (M, m, d); None where s'^2 is constant (|z|).
+    0, and its gradient in w_j (M, m, d); None where s'^2 is constant (|z|).  Overwrites z and
+    `spare`.
     """
-    n, p, low, high = x.shape[-2], activation.degree, activation.minus**2, activation.plus**2
+    n, p, low, high = z.shape[-2], activation.degree, activation.minus**2, activation.plus**2
     if p > 1:
         side = torch.where(z > 0, z.new_tensor(activation.plus), z.new_tensor(activation.minus))
         second = side * (p * (p - 1)) * (z.abs() ** (p - 2) if p > 2 else 1.0)
-        return (slope.square().mT @ weights)[..., 0] / n, (slope * second).mT @ (weights * x) * (
-            2 / n
-        )
+        C = (slope.square().mT @ room.squared)[..., 0] / n
+        return C, ((slope * second).mT @ room.weighted).mul_(2 / n)
     if low == high:
-        return high * weights.mean(1).expand(W.shape[:2]), None
-    gate = (z * (1 / width)[:, None, :]).sigmoid_()
-    C = low * weights.mean(1) + (high - low) * (gate.mT @ weights)[..., 0] / n
-    gate -= gate.square()  # width * d gate / d z
-    by_w = (gate.mT @ (weights * x)) * ((high - low) / (n * width))[:, :, None]
+        return high * room.squared.mean(1).expand(W.shape[:2]), None
+    gate = z.mul_((1 / width)[:, None, :]).sigmoid_()
+    C = low * room.squared.mean(1) + (high - low) * (gate.mT @ room.squared)[..., 0] / n
+    gate -= torch.square(gate, out=spare)  # width * d gate / d z
+    by_w = (gate.mT @ room.weighted).mul_(((high - low) / (n * width))[:, :, None])
     length2 = W.square().sum(-1, keepdim=True).clamp_min(1e-24)
-    return C, by_w - (by_w * W).sum(
-        -1, keepdim=True
-    ) / length2 * W  # the gate does not change with |w|
+    # the gate does not change with |w|
+    return C, by_w.sub_((by_w * W).sum(-1, keepdim=True) / length2 * W)
 
 
 @checked(x=rules.shape("M n d"), y=rules.shape("M n"), schedule=rules.instance(Schedule))
@@ -146,11 +161,13 @@ def minimise_penalised(
         return stack([minimise_penalised(net[i], x[i], y[i], schedule) for i in chunks])
     a, W = net.a.clone(), net.W.clone()
     state = [torch.zeros_like(t) for t in (a, a, W, W)]
+    room = _Workspace(x, net.width)
     for step in range(schedule.steps):
         rate, lam, tau = schedule.at(step)
-        _, grad_a, grad_W = _penalised_gradient(
-            a, W, x, y, net.activation, lam, tau, schedule.penalty
-        )
+        with torch.inference_mode():  # a tenth faster
+            _, grad_a, grad_W = _penalised_gradient(
+                a, W, x, y, net.activation, lam, tau, schedule.penalty, room
+            )
         if extra is not None:
             more_a, more_W = extra(a, W, lam)
             grad_a, grad_W = grad_a + more_a, grad_W + more_W

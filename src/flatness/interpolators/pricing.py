@@ -18,6 +18,7 @@ from flatness.interpolators.dual import CellDuals
 from flatness.networks.activations import Activation
 
 PRICE = 30.0  # of a unit of slack, in units of (2/n) |x_i|, the cost of a neuron of its own
+GAIN = 1e-9  # of a round, relative: less is the tolerance of the programme
 IDLE = 40  # pricings without a new neuron or a better bound before the search gives up
 
 
@@ -54,7 +55,8 @@ def _alive(neurons: Neurons, problem: _Problem) -> np.ndarray:
 
 
 def _by_cells(problem, neurons, tolerance, until):
-    """Column generation with the exact supremum over cells: (neurons, xi, bound on R(xi)).
+    """Column generation with the exact supremum over cells: (neurons, their weights, xi, bound on
+    R(xi)).
 
     The dual priced lies halfway from the best one known to that of the programme (in-out
     separation, Ben-Ameur and Neto 2007): duals of the programme jump about while columns are few.
@@ -82,15 +84,18 @@ def _by_cells(problem, neurons, tolerance, until):
             master.add(scaled_columns(more, x, problem.activation, problem.count))
             neurons = neurons + more
             value, weights, xi, slack = master.solve()
-    return _worth(neurons, weights, master.columns @ xi), inner, bound
+    return *_worth(neurons, weights, master.columns @ xi), inner, bound
 
 
-def _by_faces(problem, neurons, rounds, rng):
-    """Rounds of columns on faces near the neurons in use and by ascent: (neurons, xi)."""
+def _by_faces(problem, neurons, rounds, rng, patience=None):
+    """Rounds of columns on faces near the neurons in use and by ascent: (neurons, their weights,
+    xi); they end after `patience` in a row without gain.
+    """
     x, n = problem.x, len(problem.y)
     price = 100 * PRICE
     master = _master(problem, neurons, price)
     value, weights, xi, slack = master.solve()
+    idle = 0
     for done in range(rounds):
         used = np.flatnonzero(weights > 1e-9)
         used = used[np.argsort(-weights[used])][:30]
@@ -108,9 +113,12 @@ def _by_faces(problem, neurons, rounds, rng):
             neurons = neurons[keep]
             master = _master(problem, neurons, price)
         master.add(scaled_columns(more, x, problem.activation, problem.count))
-        neurons = neurons + more
+        neurons, before = neurons + more, value
         value, weights, xi, slack = master.solve()
-    return _worth(neurons, weights, master.columns @ xi), xi
+        idle = 0 if value < before * (1 - GAIN) or slack > 1e-9 else idle + 1
+        if idle == patience:
+            break
+    return *_worth(neurons, weights, master.columns @ xi), xi
 
 
 def _master(problem: _Problem, neurons: Neurons, price: float) -> Master:
@@ -119,7 +127,9 @@ def _master(problem: _Problem, neurons: Neurons, price: float) -> Master:
     return master
 
 
-def _worth(neurons: Neurons, weights: np.ndarray, reduced: np.ndarray) -> Neurons:
-    """The neurons in use, then those nearly so, at most 4 n of them."""
-    order = np.lexsort((-reduced, weights <= 0))
-    return neurons[order[: 4 * neurons.signs.shape[1]]]
+def _worth(
+    neurons: Neurons, weights: np.ndarray, reduced: np.ndarray
+) -> tuple[Neurons, np.ndarray]:
+    """The neurons in use, then those nearly so, at most 4 n of them, and their weights."""
+    order = np.lexsort((-reduced, weights <= 0))[: 4 * neurons.signs.shape[1]]
+    return neurons[order], weights[order]
