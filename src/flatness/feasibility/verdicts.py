@@ -154,21 +154,22 @@ class _Ledger:
         gaps = (layers / size).astype(np.float32) @ self.single
         gaps -= gaps.max(1, keepdims=True)
         number, won, probes = np.nonzero((gaps > -self.blur) & (self.verdict.T == UNDECIDED))
-        entered, before = [], len(self.layers)
-        while len(number):  # the first layer that gives a pair for certain is its witness
-            first = np.unique(probes * gaps.shape[1] + won, return_index=True)[1]
+        code, left = probes * gaps.shape[1] + won, np.arange(len(number))
+        certain = [left[:0]]
+        while len(left):  # the first layer that gives a pair for certain is its witness
+            first = left[np.unique(code[left], return_index=True)[1]]
             tried, which = np.unique(number[first], return_inverse=True)
             framed = layers[tried] @ self.oracle.transform
             depth = _depths(framed[which], self.points[probes[first]], won[first])
             deep = first[self.oracle.in_policy(framed)[which] & (depth > MARGIN)]
-            for n in np.unique(number[deep]):
-                mine = deep[number[deep] == n]
-                self._enter(probes[mine], won[mine], layers[n], step)
-                entered.append(n)
-            left = self.verdict[probes, won] == UNDECIDED
-            left[first] = False
-            number, probes, won = number[left], probes[left], won[left]
-        if entered:
+            left = left[~np.isin(left, first) & ~np.isin(code[left], code[deep])]
+            certain.append(deep)
+        taken, before = np.concatenate(certain), len(self.layers)
+        entered = np.unique(number[taken])
+        for n in entered:
+            mine = np.sort(taken[number[taken] == n])
+            self._enter(probes[mine], won[mine], layers[n], step)
+        if len(entered):
             self._remember(gaps[entered].transpose(0, 2, 1), before)
 
     def _remember(self, gaps: np.ndarray, before: int) -> None:
