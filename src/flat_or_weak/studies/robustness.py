@@ -15,7 +15,7 @@ from flatness.statistics.crossed import Crossed, crossed_rho
 from flatness.statistics.moderators import MetaRegression, meta_regression
 from flatness.statistics.pooling import Pooled, pooled_rho
 
-SIZES = ("sample_sizes", "sample_sizes_100", "splits")  # records with networks at several n
+SIZES = ("sample_sizes", "sample_sizes_100", "sample_sizes_500", "sample_sizes_1000", "splits")
 
 
 def all_sizes() -> pd.DataFrame:
