@@ -87,6 +87,27 @@ def test_the_slope_over_sizes_is_found():
     assert found.slope.value == pytest.approx((pooled[2] - pooled[0]) / 2, abs=0.02)
 
 
+def test_the_slope_within_splits_is_that_of_least_squares_with_a_level_for_each():
+    parts = [
+        planted(0.0, splits=6, n=n, effect=effect, seed=n)[0]
+        for n, effect in ((100, 0.5), (200, 1.0), (400, 1.5))
+    ]
+    table = pd.concat([*parts[:2], parts[2][parts[2]["split"] < 3]])
+    found = robustness.within_splits(table, "pair_proxy")
+    rhos = confounds.rho_by_split(table, "pair_proxy", by=("n", "split"))
+    n, split = (np.array(level, float) for level in zip(*rhos.index, strict=True))
+    dummies = (split[:, None] == np.arange(6)).astype(float)
+    design, z = np.column_stack([np.log2(n), dummies]), np.arctanh(rhos.to_numpy(float))
+    inverse, rest = np.linalg.inv(design.T @ design), z - design @ np.linalg.lstsq(design, z)[0]
+    meat = sum(
+        np.outer(v, v) for v in ((design[split == k].T @ rest[split == k]) for k in range(6))
+    )
+    error = np.sqrt((inverse @ meat @ inverse)[0, 0] * 6 / 5)
+    assert found.centre == pytest.approx(np.linalg.lstsq(design, z)[0][0], rel=1e-9)
+    assert found.error == pytest.approx(error, rel=1e-9) and found.freedom == 5
+    assert found.interval().low > 0
+
+
 def test_blocks_are_a_partition_and_counts_add_up():
     networks = MLPEnsemble.from_seeds([4, 3, 2], [0, 1, 2], dtype=torch.float64)
     g = torch.Generator().manual_seed(0)

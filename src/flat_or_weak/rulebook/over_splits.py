@@ -173,7 +173,9 @@ def over_sizes(measure: str) -> Statistic:
         half = (fit.slope.high - fit.slope.low) / 2
         error = half / stats.t.ppf(0.975, freedom)
         found = Measured(doublings * fit.slope.value, float(doublings * error), freedom)
-        return {f"n = {low:,} to {high:,}": Case(found, f"{fit.replications} splits")}
+        splits = table["split"].nunique()
+        count = f"{splits} splits, {fit.replications} correlations"
+        return {f"n = {low:,} to {high:,}": Case(found, count)}
 
     return Statistic(
         f"{words(measure)}: change of the correlation on Fisher's scale from the least to the "

@@ -11,6 +11,7 @@ import pandas as pd
 from flat_or_weak.records import load_record
 from flat_or_weak.studies import confounds
 from flat_or_weak.studies.right_answers import block_counts
+from flatness.statistics.comparisons import Measured
 from flatness.statistics.crossed import Crossed, crossed_rho
 from flatness.statistics.moderators import MetaRegression, meta_regression
 from flatness.statistics.pooling import Pooled, pooled_rho
@@ -39,6 +40,23 @@ def by_size(table: pd.DataFrame, measure: str, given: tuple[str, ...] = ()) -> M
     return meta_regression(
         rhos, sizes.tolist(), np.log2(rhos.index.get_level_values(0).to_numpy(float))
     )
+
+
+def within_splits(table: pd.DataFrame, measure: str) -> Measured:
+    """The slope of `by_size` from the splits' own changes alone: least squares of Fisher's z on
+    log2 n with a level for every split, the error clustered by split, since the training sets of a
+    split are nested. At least two splits with several n each.
+    """
+    rhos = confounds.rho_by_split(confounds.kept(table), measure, by=("n", "split"))
+    n, split = (rhos.index.get_level_values(level).to_numpy() for level in (0, 1))
+    both = pd.DataFrame({"x": np.log2(n.astype(float)), "y": np.arctanh(rhos.to_numpy(float))})
+    both -= both.groupby(split).transform("mean")
+    x, y = both["x"], both["y"]
+    slope = float((x * y).sum() / (x * x).sum())
+    scores = (x * (y - slope * x)).groupby(split).sum()
+    splits = int((x.abs().groupby(split).max() > 0).sum())
+    error = float(np.sqrt((scores**2).sum() * splits / (splits - 1)) / (x * x).sum())
+    return Measured(slope, error, splits - 1)
 
 
 def crossed_with_images(
