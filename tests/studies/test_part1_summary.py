@@ -82,9 +82,11 @@ def test_other_summaries():
             "relative": 1.0,
             "flatness": 3.0,
             "variation": 2.0,
+            "gap": [0.1, 0.2, 0.3, 0.0, 0.4, 0.1],
         }
     )
     summary = flattest_summary(flat)
+    assert summary["p, gaussian, 0.0, 5, 4"]["largest_gap"] == 0.4
     assert summary["slope in n: p, gaussian, 0.0, 5"]["loss"][0] == pytest.approx(-1)
     assert "loss" not in flattest_summary(flat.assign(loss=0.0))["slope in n: p, gaussian, 0.0, 5"]
     assert summary["p, gaussian, 0.0, 5, 4"]["exact"] == 0
