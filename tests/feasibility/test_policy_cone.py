@@ -182,7 +182,8 @@ def test_one_step_is_newtons(own_points):
 @pytest.mark.parametrize("seed", range(4))
 def test_newton_finds_the_deepest_layer(seed):
     """The direction with the largest own margin for its length: a quadratic program, by a general
-    solver, to one per cent.
+    solver. The deepest of the layers looked at comes to one per cent, the last, where rounding has
+    its say, to four.
     """
     cone, truth, own, _ = problem(seed, own=2, n_batch=1)
     own_labels = (own[0] @ truth.T).argmax(1)[None]
@@ -222,8 +223,10 @@ def test_newton_finds_the_deepest_layer(seed):
     )
     assert best.success
     shifted = [layers[0] - layers[0].mean(0) for layers in seen]
-    depth = max(own_slacks(layer).min() / np.linalg.norm(layer) for layer in shifted)
-    assert depth == pytest.approx(1 / np.linalg.norm(best.x), rel=1e-2)
+    depth = [own_slacks(layer).min() / np.linalg.norm(layer) for layer in shifted]
+    deepest = 1 / np.linalg.norm(best.x)
+    assert max(depth) == pytest.approx(deepest, rel=1e-2)
+    assert depth[-1] == pytest.approx(deepest, rel=4e-2)
 
 
 def test_problems_leave_when_they_are_finished():

@@ -8,8 +8,9 @@ training policy) and differ in a few *own* labelled points (a probe with a class
 
 For given own points we look for the deepest member by the barrier function
 
-.. math:: f_\eta(W, t) = \tfrac12\|W\|^2 - \eta t - \sum_{common} \log\langle w_{y}-w_k, z\rangle
-          - \sum_{own} \log(\langle w_{c}-w_k, p\rangle - t),
+.. math:: f_\eta(W, t) &= \tfrac12\|W\|^2 - \eta t \\
+          &- \sum_{common} \log\langle w_{y}-w_k, z\rangle \\
+          &- \sum_{own} \log(\langle w_{c}-w_k, p\rangle - t),
 
 minimised by damped Newton steps while ``eta`` grows.  Every iterate satisfies the common
 constraints strictly, so every iterate is a witness for whatever it predicts elsewhere; ``t > 0``
