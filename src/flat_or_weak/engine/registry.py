@@ -9,6 +9,7 @@ from flat_or_weak.engine.experiment import Experiment
 from flat_or_weak.studies import (
     factorial,
     full_extension,
+    generality,
     head_to_head,
     interventions,
     noise_divergence,
@@ -51,6 +52,18 @@ def _interventions(about: str, **changes: Any) -> Experiment:
         f"networks trained under a push on each ruler, or with SAM: {about} (c6)",
         interventions,
         {"quick": dataclasses.replace(config, **small), "paper": config},
+    )
+
+
+def _generality(about: str, **changes: Any) -> Experiment:
+    small: dict[str, Any] = {"splits": 1, "networks": 4, "probes": 20} | changes
+    return Experiment(
+        f"the rulers of c3 on other networks and data: {about} (c7)",
+        generality,
+        {
+            "quick": generality.EmbeddedConfig(**small),
+            "paper": generality.GeneralityConfig(**changes),
+        },
     )
 
 
@@ -264,4 +277,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         first_seed=2,
         seeds=28,
     ),
+    "generality_images": _generality("wider, deeper and convolutional networks on MNIST"),
+    "generality_tables": _generality("two tables of digits", settings=generality.TABLES),
 }
