@@ -7,6 +7,7 @@ from typing import Any
 
 from flat_or_weak.engine.experiment import Experiment
 from flat_or_weak.studies import (
+    data_dependent_prior,
     factorial,
     full_extension,
     generality,
@@ -279,4 +280,12 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "generality_images": _generality("wider, deeper and convolutional networks on MNIST"),
     "generality_tables": _generality("two tables of digits", settings=generality.TABLES),
+    "data_dependent_prior": Experiment(
+        "a PAC-Bayes bound with a prior from half of the data, n = 10,000 (c7)",
+        data_dependent_prior,
+        {
+            "quick": data_dependent_prior.EmbeddedConfig(n=2000, splits=1, networks=4, samples=50),
+            "paper": data_dependent_prior.DataDependentPriorConfig(),
+        },
+    ),
 }
