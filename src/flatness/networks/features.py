@@ -1,4 +1,6 @@
-"""The features of a layer as points in space: how many directions they fill."""
+"""The features of a layer as points in space: how many directions they fill, and which of them the
+last layer reads.
+"""
 
 from __future__ import annotations
 
