@@ -26,7 +26,7 @@ import numpy as np
 from flatness._internal.arguments import integer, integer_array, real_array
 from flatness.feasibility.newton_systems import NewtonSystems
 
-ETA_MAX = 1e13  # beyond it the barrier is as sharp as float64 lets it be
+VISIBLE = 100.0  # the smallest slack of a sharp barrier is so many times its rounding
 ETA_PER_ROW = 1000.0  # at the start, for each own row
 BELOW = 0.03  # t starts so far below the smallest own slack
 TOGETHER = 15  # systems assembled together: they should stay in the cache
@@ -188,7 +188,7 @@ class PolicyCone:
             layers, t, progress = self._step(systems, layers, t, eta, own[index], own_labels[index])
             age, eta = age + 1, np.where(progress < 1.5, 10.0 * eta, eta)
             going = ~inspect(index, layers)
-            over = going & ((age == steps) | (eta > ETA_MAX))
+            over = going & ((age == steps) | (eta > _sharpest(layers, own[index])))
             stuck += [(int(b), layer) for b, layer in zip(index[over], layers[over], strict=True)]
             going &= ~over
             index, age, layers, t, eta = (v[going] for v in (index, age, layers, t, eta))
@@ -197,7 +197,9 @@ class PolicyCone:
         """The layers and levels after one damped step, and the length of its straight part in the
         local norm."""
         parts = [
-            self._part(systems, *(v[i : i + systems.width] for v in (layers, t, eta, own, own_labels)))
+            self._part(
+                systems, *(v[i : i + systems.width] for v in (layers, t, eta, own, own_labels))
+            )
             for i in range(0, len(layers), systems.width)
         ]
         return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -272,6 +274,14 @@ def _bend(step_t, bend_t, paces, bend_paces) -> tuple[np.ndarray, np.ndarray]:
         better = rise > best
         best[better], beta[better], stretch[better] = rise[better], value, scale[better]
     return beta, stretch
+
+
+def _sharpest(layers: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The largest ``eta`` that float64 resolves, for each problem: its smallest own slack, about
+    ``1 / eta``, against the rounding of a difference of two logits."""
+    size = np.linalg.norm(layers, axis=-1).max(1) * np.linalg.norm(own, axis=-1).max(1)
+    rounding = (layers.shape[-1] + 2) * 2.0**-52 * size
+    return 1.0 / (VISIBLE * np.maximum(rounding, 1e-300))
 
 
 def _own_slacks(layers: np.ndarray, own: np.ndarray, labels: np.ndarray) -> np.ndarray:
