@@ -92,7 +92,8 @@ PICTURES = [
 def said(tmp_path_factory):
     """Exit status, the closing lines of the report, and all of it."""
     folder = tmp_path_factory.mktemp("book")
-    shutil.copy(BOOK / "conftest.py", folder)
+    for name in ("conftest.py", "warm_kernels.py"):
+        shutil.copy(BOOK / name, folder)
     for name, cells in (
         ("n1_numbers", NUMBERS),
         ("n2_order", ORDER),
