@@ -2,9 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from flatness.statistics.ranks import bootstrap_interval, partial_spearman, spearman_rho
-from flatness.statistics.stacked_ranks import stacked_partial_rho, stacked_rho
+from flatness.statistics.stacked_ranks import (
+    midranks,
+    midranks_of_codes,
+    stacked_partial_rho,
+    stacked_rho,
+)
 
 
 def stack(seed, rounded):
@@ -32,6 +38,13 @@ def test_partial_too_and_for_several_at_once(rounded, given):
         for i in range(5)
     ]
     assert np.allclose(stacked_partial_rho(x, y, others[:given]), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 3, 40])
+def test_counted_ranks_are_the_sorted_ones(size):
+    codes = np.random.default_rng(size).integers(size, size=(3, 5, 17))
+    assert (midranks_of_codes(codes) == stats.rankdata(codes, axis=-1)).all()
+    assert (midranks(codes[0, 0]) == midranks_of_codes(codes[0, 0])).all()
 
 
 def test_nothing_left_counts_as_zero():

@@ -13,7 +13,7 @@ from scipy import stats
 from flatness._internal import rules
 from flatness._internal.arguments import number, real_array
 from flatness._internal.checks import checked
-from flatness.statistics.stacked_ranks import midranks, stacked_rho
+from flatness.statistics.stacked_ranks import midranks, rho_of_codes, stacked_rho
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def spearman(
         rho = float(np.sign(rho))
         return RankCorrelation(rho, 0.0, len(pairs[0]), confidence, (rho, rho), (rho, rho))
     boot = stats.bootstrap(
-        pairs,
-        lambda x, y, axis: stacked_rho(x, y),
+        [np.unique(sample, return_inverse=True)[1] for sample in pairs],
+        rho_of_codes,
         paired=True,
         vectorized=True,
         n_resamples=resamples,

@@ -34,7 +34,7 @@ def stacked_partial_rho(x: ArrayLike, y: ArrayLike, given: Sequence[ArrayLike]) 
 
     >>> x, y = [1, 2, 3, 4, 5], [2, 1, 4, 3, 5]
     >>> round(float(stacked_partial_rho(x, y, [[1, 3, 2, 5, 4]])), 6)
-    0.555556
+    0.978399
     """
     x, y, *others = _alike(x=x, y=y, **{f"given[{k}]": g for k, g in enumerate(given)})
     ranked = [_centred(midranks(v)) for v in (x, y, *others)]
@@ -50,6 +50,9 @@ def stacked_partial_rho(x: ArrayLike, y: ArrayLike, given: Sequence[ArrayLike]) 
 def midranks(values: np.ndarray, axis: int = -1) -> np.ndarray:
     """Ranks 1..n along an axis, ties given the mean of theirs; one sample at a time without the
     overhead of ``scipy.stats.rankdata``, which costs more than the statistic in a bootstrap.
+
+    >>> midranks(np.array([[0.5, 2.0, 0.5], [3.0, 2.0, 1.0]])).tolist()
+    [[1.5, 3.0, 1.5], [3.0, 2.0, 1.0]]
     """
     if values.ndim != 1 or not len(values):
         return stats.rankdata(values, axis=axis)
@@ -61,6 +64,26 @@ def midranks(values: np.ndarray, axis: int = -1) -> np.ndarray:
     ranks = np.empty(len(values))
     ranks[order] = (ends[group - 1] + 1 + ends[group]) / 2
     return ranks
+
+
+def midranks_of_codes(codes: np.ndarray) -> np.ndarray:
+    """The same along the last axis for integers 0, 1, ... that stand for the values in their
+    order: counted, not sorted. A bootstrap that resamples them takes a fifth of the time.
+
+    >>> midranks_of_codes(np.array([[0, 2, 0], [2, 1, 0]])).tolist()
+    [[1.5, 3.0, 1.5], [3.0, 2.0, 1.0]]
+    """
+    rows = codes.reshape(-1, codes.shape[-1])
+    size = int(rows.max(initial=0)) + 1
+    own = rows + size * np.arange(len(rows))[:, None]
+    counts = np.bincount(own.ravel(), minlength=len(rows) * size).reshape(-1, size)
+    middle = counts.cumsum(1) - (counts - 1) / 2
+    return np.take_along_axis(middle, rows, 1).reshape(codes.shape)
+
+
+def rho_of_codes(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
+    """`stacked_rho` of such integers, as ``scipy.stats.bootstrap`` asks for it."""
+    return pearson(*(_centred(midranks_of_codes(v)) for v in (x, y)))
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
