@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,9 +62,9 @@ class ForkedKernel:
 class Nursery:
     """A process that imports the libraries and then forks a kernel for every command it gets."""
 
-    def __init__(self) -> None:
+    def __init__(self, libraries: Iterable[str] = LIBRARIES) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve())],
+            [sys.executable, str(Path(__file__).resolve()), *libraries],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -93,7 +94,7 @@ class Nursery:
             process.kill()
 
 
-def install() -> None:
+def install(libraries: Iterable[str] = LIBRARIES) -> None:
     """From now on this process has its Python kernels forked by a `Nursery`, made when the first
     is asked for.
     """
@@ -107,20 +108,20 @@ def install() -> None:
         if "ipykernel_launcher" not in command:
             return usual(command, **how)
         if not nurseries:
-            nurseries.append(Nursery())
+            nurseries.append(Nursery(libraries))
             atexit.register(nurseries[0].close)
         return nurseries[0].launch(command, **how)
 
     usual, local_provisioner.launch_kernel = local_provisioner.launch_kernel, launch
 
 
-def serve() -> None:
+def serve(libraries: Iterable[str]) -> None:
     """The process that forks kernels: one line of JSON in, one process number out."""
     import importlib
 
     from ipykernel import kernelapp
 
-    for name in LIBRARIES:
+    for name in libraries:
         importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # kernels that ended leave nothing behind
     while line := sys.stdin.readline():
@@ -153,4 +154,4 @@ def _become_kernel(kernelapp, arguments: list[str], cwd: str, env: dict[str, str
 
 
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1:])

@@ -47,7 +47,7 @@ def test_each_kernel_is_fresh_and_ends(monkeypatch, tmp_path):
     monkeypatch.setenv("ONE_OF_THE_TEST", "set")
     made = []
     monkeypatch.setattr(warm_kernels.atexit, "register", lambda close: made.append(close.__self__))
-    warm_kernels.install()
+    warm_kernels.install(["matplotlib.pyplot"])
     facts, kernels = [], []
     for folder in (tmp_path, Path.cwd()):
         kernels.append(start_new_kernel(cwd=str(folder)))
@@ -79,7 +79,7 @@ def test_other_commands_start_as_usual(monkeypatch):
 
 
 def test_a_nursery_that_died_says_so():
-    nursery = warm_kernels.Nursery()
+    nursery = warm_kernels.Nursery([])
     try:
         nursery.process.kill()
         nursery.process.wait()

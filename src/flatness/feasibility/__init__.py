@@ -33,7 +33,13 @@ from flatness.feasibility.certificates import (
     margins,
 )
 from flatness.feasibility.exact import decide, proven
-from flatness.feasibility.extension import Count, Estimate, count_labellings, estimate_labellings
+from flatness.feasibility.extension import (
+    Count,
+    Estimate,
+    Labellings,
+    count_labellings,
+    estimate_labellings,
+)
 from flatness.feasibility.frames import Frame, frame_of
 from flatness.feasibility.labelled_points import (
     TrainingPolicyInfeasible,
@@ -55,6 +61,7 @@ __all__ = [
     "Estimate",
     "Farkas",
     "Frame",
+    "Labellings",
     "Oracle",
     "PairVerdicts",
     "PolicyCone",

@@ -33,11 +33,12 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from flatness._internal import rules
-from flatness._internal.arguments import number
+from flatness._internal.arguments import integer, number
 from flatness._internal.checks import checked
-from flatness.feasibility.labelling_tree import _Tree
+from flatness.feasibility.labelling_tree import RememberedTree, _Tree
 from flatness.feasibility.oracle import UNDECIDED
 from flatness.feasibility.pairs import TIES
+from flatness.feasibility.thinning import _log_depth, _thin
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,10 @@ def count_labellings(
     >>> count_labellings([[0.0]], [0], [[1.0], [2.0]], 2).total
     3
     """
-    tree = _Tree(features, labels, probes, num_classes, partial, exact, ties)
+    return _count(_Tree(features, labels, probes, num_classes, partial, exact, ties), limit)
+
+
+def _count(tree: _Tree, limit: int) -> Count:
     if tree.oracle.policy == UNDECIDED:
         return Count(0, (0,) * (tree.size + 1), 1, 0)
     prefixes, layers, levels = np.empty((1, 0), dtype=int), tree.root[None], [1]
@@ -183,6 +187,12 @@ def estimate_labellings(
     the runs are independent given the networks: only their random choices differ.
     """
     tree = _Tree(features, labels, probes, num_classes, partial, exact, ties)
+    return _estimate(tree, runs, rng, population, tilt)
+
+
+def _estimate(
+    tree: _Tree, runs: int, rng: np.random.Generator, population: int, tilt: float
+) -> Estimate:
     if tree.oracle.policy == UNDECIDED:
         raise ValueError("features, labels: the training policy is undecided, nothing to estimate")
     run = np.arange(runs)
@@ -217,44 +227,42 @@ def estimate_labellings(
     return Estimate(log_runs, tree.undecided, tree.calls, tree.ties)
 
 
-def _log_depth(tree: _Tree, layers: np.ndarray, prefixes: np.ndarray) -> np.ndarray:
-    own, labels = tree.own(prefixes[:, :-1], prefixes[:, -1])
-    logits = tree.oracle.rows[own] @ layers.transpose(0, 2, 1)
-    slack = np.take_along_axis(logits, labels[..., None], -1) - logits
-    slack[np.arange(tree.num_classes) == labels[..., None]] = np.inf
-    return np.log(slack.min((1, 2)) / np.linalg.norm(layers, axis=(1, 2)))
+class Labellings:
+    """The labellings of one network's probe points, each decided once, for a count and several
+    estimates of it: every layer that is found stays in memory.
 
+    Arguments and errors as :func:`count_labellings`. `Count` and `Estimate` say how many children
+    the oracle had to decide up to then.
 
-def _thin(run, log_weight, appeal, population, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Systematic sampling within each run: survivors and their weights divided by their inclusion
-    probabilities."""
-    kept, weights = [], []
-    for r in np.unique(run):
-        nodes = rng.permutation(np.flatnonzero(run == r))
-        if len(nodes) <= population:
-            chance = np.ones(len(nodes))
-        else:
-            score = log_weight[nodes] + appeal[nodes]
-            chance = _inclusion(np.exp(score - score.max()), population)
-        ticks = np.floor(np.concatenate([[0.0], np.cumsum(chance)]) + rng.random())
-        chosen = np.diff(ticks) > 0
-        chosen |= chance >= 1.0
-        kept.append(nodes[chosen])
-        weights.append(log_weight[nodes[chosen]] - np.log(chance[chosen]))
-    return np.concatenate(kept), np.concatenate(weights)
-
-
-def _inclusion(score: np.ndarray, population: int) -> np.ndarray:
-    """Probabilities ``min(1, c * score)`` that add up to ``population``.
-
-    >>> _inclusion(np.array([8.0, 1.0, 1.0]), 2).tolist()
-    [1.0, 0.5, 0.5]
+    >>> thresholds = Labellings([[0.0]], [0], [[1.0], [2.0]], 2)
+    >>> found = thresholds.count()
+    >>> again = thresholds.estimate(runs=2, rng=np.random.default_rng(0), population=9)
+    >>> found.total, np.exp(again.log_mean).round(9).item(), again.calls - found.calls
+    (3, 3.0, 0)
     """
-    chance = np.zeros(len(score))
-    sure = np.zeros(len(score), dtype=bool)
-    while True:
-        chance[~sure] = score[~sure] * (population - sure.sum()) / score[~sure].sum()
-        over = (chance > 1.0) & ~sure
-        if not over.any():
-            return np.where(sure, 1.0, chance)
-        sure |= over
+
+    def __init__(
+        self,
+        features: ArrayLike,
+        labels: ArrayLike,
+        probes: ArrayLike,
+        num_classes: int,
+        *,
+        partial: bool = False,
+        exact: bool = True,
+        ties: str = "mark",
+    ):
+        TIES("ties", ties, {})
+        self._tree = RememberedTree(features, labels, probes, num_classes, partial, exact, ties)
+
+    def count(self, limit: int = 10**6) -> Count:
+        """As :func:`count_labellings`."""
+        return _count(self._tree, integer("limit", limit, 1))
+
+    def estimate(
+        self, *, runs: int, rng: np.random.Generator, population: int = 1, tilt: float = 0.0
+    ) -> Estimate:
+        """As :func:`estimate_labellings`."""
+        runs, population = integer("runs", runs, 2), integer("population", population, 1)
+        number("tilt", tilt)
+        return _estimate(self._tree, runs, rng, population, tilt)
