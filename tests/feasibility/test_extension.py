@@ -9,9 +9,10 @@ from properties import LONG
 
 from flatness.feasibility import refutations, thinning
 from flatness.feasibility.certificates import Farkas, exact_farkas
-from flatness.feasibility.extension import Labellings, count_labellings, estimate_labellings
+from flatness.feasibility.extension import count_labellings, estimate_labellings
 from flatness.feasibility.labelled_points import TrainingPolicyInfeasible
 from flatness.feasibility.labelling_tree import NO_LABEL, _Tree
+from flatness.feasibility.labellings import Labellings
 from flatness.feasibility.pairs import pair_verdicts
 from flatness.feasibility.policy_cone import PolicyCone
 from flatness.feasibility.thinning import _inclusion, _log_depth, _thin

@@ -9,6 +9,8 @@
   what is not.
 * `labelling_tree`: the tree of labellings of probe points that are consistent with the training
   policy.
+* `labellings`: one count of labellings and several estimates of it, without deciding anything
+  twice.
 * `newton_systems`: the linear systems of Newton's method on the barrier, assembled and solved a few
   at a time.
 * `oracle`: the certified oracle that pairs and joint labellings share.
@@ -17,6 +19,7 @@
 * `policy_cone`: the cone of last layers that keep a labelling, and Newton's method inside it.
 * `refutations`: refutations: Farkas vectors by non-negative least squares, and HiGHS for what is
   left.
+* `thinning`: which labellings of a level survive: systematic sampling with known probabilities.
 * `verdicts`: verdicts on (probe, class) pairs: each with its certificate, of one network or an
   ensemble.
 * `verification`: every certificate of a network's verdicts, evaluated again from the raw
@@ -33,19 +36,14 @@ from flatness.feasibility.certificates import (
     margins,
 )
 from flatness.feasibility.exact import decide, proven
-from flatness.feasibility.extension import (
-    Count,
-    Estimate,
-    Labellings,
-    count_labellings,
-    estimate_labellings,
-)
+from flatness.feasibility.extension import Count, Estimate, count_labellings, estimate_labellings
 from flatness.feasibility.frames import Frame, frame_of
 from flatness.feasibility.labelled_points import (
     TrainingPolicyInfeasible,
     checked_system,
     refuse_contradictions,
 )
+from flatness.feasibility.labellings import Labellings
 from flatness.feasibility.oracle import Oracle
 from flatness.feasibility.pairs import pair_verdicts, pair_verdicts_ensemble
 from flatness.feasibility.policy_cone import PolicyCone
