@@ -7,6 +7,8 @@ certified oracle of :mod:`flatness.feasibility.oracle`: a layer whose margins ar
 Farkas vector whose residual is checked.
 """
 
+from typing import Any
+
 import numpy as np
 
 from flatness.feasibility.certificates import MARGIN, Farkas, margins
@@ -89,7 +91,7 @@ class _Tree:
 class RememberedTree(_Tree):
     """A tree that decides the children of a labelling once, however often it is asked for them."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}  # their labels and layers
 
