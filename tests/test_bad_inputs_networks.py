@@ -173,6 +173,14 @@ CASES = [
         allows="name: (3|no such)",
     ),
     Case(
+        features.read_features,
+        lambda: {
+            "features": deep()["networks"].features(deep()["x"]),
+            "weight": deep()["networks"].weights[-1],
+        },
+        "features.read_features",
+    ),
+    Case(
         features.effective_rank,
         lambda: {"features": torch.stack([deep()["x"], deep()["x"] ** 2])},
         allows="features: (nan|inf)",  # of one network of two: its rank is NaN

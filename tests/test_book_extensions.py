@@ -12,7 +12,9 @@ from docutils import nodes
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
+import book_folding  # noqa: E402
 import book_functions  # noqa: E402
+import book_numbers  # noqa: E402
 import book_reading  # noqa: E402
 import book_status  # noqa: E402
 
@@ -141,3 +143,41 @@ def test_buttons_appear_with_an_address(monkeypatch):
         config.html_theme_options["repository_url"] == "https://example.org/us/book"
         and "launch_buttons" in config.html_theme_options
     )
+
+
+# ---- numbers and folds
+
+
+def test_a_build_compares_sphinx_numbers_with_sphinx_numbers():
+    """What the pages show is by chapter; what the next build compares is what Sphinx counted."""
+    counted = {"book/a1_question": {"theorem": {"x": (1,)}}, "book/b1_l": {"theorem": {"y": (2,)}}}
+    env = SimpleNamespace(toc_fignumbers=counted)
+    book_numbers.from_each_chapter(None, env)
+    assert env.toc_fignumbers["book/b1_l"]["theorem"]["y"] == ("B1", 1)
+    book_numbers.through_the_book(None, env)
+    assert env.toc_fignumbers is counted
+
+
+@pytest.mark.parametrize(
+    "text, together",
+    [("as ", None), (". So", "x."), (" and", None), ("), so", "x),"), ("", None)],
+)
+def test_a_mark_stays_with_its_formula(text, together):
+    paragraph = nodes.paragraph("", "", nodes.Text("For "), nodes.math("x", "x"), nodes.Text(text))
+    document = SimpleNamespace(findall=paragraph.findall)
+    book_reading.NoLonelyMarks.apply(SimpleNamespace(document=document))
+    found = [node.astext() for node in paragraph.findall(nodes.inline)]
+    assert found == ([together] if together else []) and paragraph.astext() == f"For x{text}"
+
+
+@pytest.mark.parametrize(
+    "code, name",
+    [
+        ("y = f(x)\nz = g(y)", None),
+        ("y = f(x)\nz = g(y)\nw = h(z)\nassert w > 0", None),
+        ("plt.plot(x)\nassert x > 0", "how this is drawn"),
+        ("for x in y:\n    assert x\nprint('checked')", "check"),
+    ],
+)
+def test_what_reads_like_a_formula_stays_open(code, name):
+    assert book_folding.label(code) == name

@@ -1,8 +1,9 @@
 """Code that is plumbing, and long proofs, fold under a line that says what they are.
 
 What stays open is short and reads like the formula beside it. A cell folds if it only imports and
-sets up, only draws, only checks, ends in a table, or has more than eight lines; its outputs stay. A
-tag in the chapter decides otherwise: `open` keeps a cell open.
+sets up, reads a record, only draws, mostly checks, ends in a table, or has more than eight lines;
+its outputs stay. Two cells of imports in a row are one. A tag in the chapter decides otherwise:
+`open` keeps a cell open.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sphinx_proof.nodes import proof_node
 LONGEST_OPEN = 8  # lines of code
 LONGEST_PROOF = 1500  # characters: about ten lines on a page
 SETTING_UP = re.compile(r"default_device|default_dtype|set_|rcParams|Generator\(|manual_seed")
+RECORDED = re.compile(r"\bload_record\(|\brecorded\(")
 DRAWING = re.compile(r"figures\.|plt\.|\bax(es)?\b|\bfig\b")
 
 
@@ -28,6 +30,8 @@ def label(code: str) -> str | None:
     ('imports and settings', None, 'check')
     >>> label("assert y == 4\\ntypeset(frame, 'Four.')"), label("typeset(frame, 'Four.')")
     ('check and table', 'table')
+    >>> label("table = load_record('splits').table"), label("y = f(x)\\nassert y == 4\\nprint(y)")
+    ('recorded results', 'computation and check (3 lines)')
     """
     if code.startswith("%"):
         return None
@@ -42,14 +46,21 @@ def label(code: str) -> str | None:
         return "imports and settings"
     if rest and _typesets(rest[-1]):
         return "check and table" if any(isinstance(s, ast.Assert) for s in rest) else "table"
-    if rest and all(isinstance(s, ast.Assert) or _prints(s) for s in rest):
-        return "check" if any(isinstance(s, ast.Assert) for s in rest) else None
+    checks = [s for s in rest if _checks(s)]
+    if rest and all(_checks(s) or _prints(s) for s in rest):
+        return "check" if checks else None
     drawn = sum(bool(DRAWING.search(ast.unparse(s))) for s in rest)
-    if drawn and (2 * drawn >= len(rest) or len(lines) > LONGEST_OPEN):
+    if drawn and (2 * drawn >= len(rest) or len(lines) > LONGEST_OPEN or checks):
         return "how this is drawn"
-    if len(lines) <= LONGEST_OPEN:
+    said = [s for s in rest if _prints(s)]
+    plumbing = 2 * (len(checks) + len(said)) >= len(rest) and checks
+    long_words = any(s.end_lineno != s.lineno for s in said)
+    recorded = RECORDED.search(code)
+    if len(lines) <= LONGEST_OPEN and not (plumbing or long_words or recorded):
         return None
-    if isinstance(statements[-1], ast.Assert):
+    if recorded and not checks and len(lines) <= LONGEST_OPEN:
+        return "recorded results"
+    if checks:
         return f"computation and check ({len(lines)} lines)"
     return f"computation ({len(lines)} lines)"
 
@@ -60,6 +71,13 @@ def _sets_up(statement: ast.stmt) -> bool:
 
 def _prints(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and ast.unparse(statement).startswith("print(")
+
+
+def _checks(statement: ast.stmt) -> bool:
+    """An assertion, or a loop over nothing else."""
+    if isinstance(statement, ast.For):
+        return all(isinstance(s, ast.Assert) for s in statement.body)
+    return isinstance(statement, ast.Assert)
 
 
 def _typesets(statement: ast.stmt) -> bool:
@@ -74,17 +92,31 @@ class Folding(SphinxTransform):
     default_priority = 885
 
     def apply(self, **kwargs):
+        imports = None  # the cell before, if it only imports and has no output
         for cell in list(self.document.findall(nodes.container)):
             if "cell_input" not in cell.get("classes", []) or "tag_open" in cell.parent["classes"]:
                 continue
             name = label(cell.astext())
             if name is None:
                 continue
+            whole = cell.parent
+            alone = name == "imports and settings" and len(whole) == 1
+            if alone and imports is not None and _follows(whole, imports):
+                whole.remove(cell)
+                whole.parent.remove(whole)
+                imports.insert(len(imports) - 1, cell)
+                continue
             fold(cell, name)
+            imports = whole if alone else None
         for proof in list(self.document.findall(proof_node)):
             emphasise_opening(proof)
             if len(proof.astext()) > LONGEST_PROOF:
                 fold(proof, "proof")
+
+
+def _follows(cell: nodes.Node, other: nodes.Node) -> bool:
+    place = cell.parent.index(cell)
+    return place > 0 and cell.parent[place - 1] is other
 
 
 def emphasise_opening(proof: nodes.Node) -> None:

@@ -3,6 +3,7 @@
 * A figure gets an alternative text: the first sentences of its caption, which is the paragraph
   after the cell.
 * A figure without such a caption is a warning, so the build fails.
+* A full stop or a comma is never alone at the beginning of a line.
 * Scripts for live kernels, which the theme declares twice, and for which the book has no use, are
   left out.
 """
@@ -17,6 +18,9 @@ from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 
 LONGEST = 250  # characters of alternative text; the caption below the figure says the rest
+SHORT = 28  # characters of TeX that surely fit a line of a phone
+OPENING = re.compile(r"[(\[“\"]+$")
+MARK = re.compile(r"[.,;:?!)\]”\"’']+")
 log = logging.getLogger(__name__)
 
 
@@ -81,6 +85,35 @@ class AlternativeText(SphinxTransform):
                 image["alt"] = first_sentences(re.sub(r"^Figure\.\s*", "", plain_text(caption)))
 
 
+class NoLonelyMarks(SphinxTransform):
+    """Keeps a short formula on one line with the bracket before and the mark after it.
+
+    A browser may break a line on either side of a formula, even before a full stop.
+    """
+
+    default_priority = 881
+
+    def apply(self, **kwargs):
+        for formula in list(self.document.findall(nodes.math)):
+            parent = formula.parent
+            place = parent.index(formula)
+            before = parent[place - 1] if place else None
+            after = parent[place + 1] if place + 1 < len(parent) else None
+            opening = OPENING.search(before) if isinstance(before, nodes.Text) else None
+            mark = MARK.match(after) if isinstance(after, nodes.Text) else None
+            if len(formula.astext()) > SHORT or not (opening or mark):
+                continue
+            together = nodes.inline("", "", classes=["together"])
+            parent.replace(formula, together)
+            if opening:
+                parent.replace(before, nodes.Text(before[: opening.start()]))
+                together += nodes.Text(opening.group())
+            together += formula
+            if mark:
+                parent.replace(after, nodes.Text(after[mark.end() :]))
+                together += nodes.Text(mark.group())
+
+
 def without_live_kernels(app: Sphinx) -> None:
     """Take the extension for live kernels out of the build; the book's cells run in the reader's
     own Jupyter.
@@ -111,6 +144,7 @@ def bibliography_again(app: Sphinx, env) -> list[str]:
 def setup(app: Sphinx) -> dict:
     app.connect("env-updated", bibliography_again)
     app.add_transform(AlternativeText)
+    app.add_transform(NoLonelyMarks)
     app.connect("builder-inited", without_live_kernels, priority=0)
     app.connect("html-page-context", list_roles)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -22,6 +22,23 @@ addEventListener("DOMContentLoaded", () => {
     });
     table.after(link);
   });
+  // A table of the text whose rows are longer than a phone's line is there one card a row, as the typeset ones are.
+  document.querySelectorAll("article table.table:not(.indextable)").forEach((table) => {
+    if (!table.tHead || table.tHead.rows.length !== 1 || table.querySelector("[colspan], [rowspan]")) return;
+    const heads = [...table.tHead.rows[0].cells].map((cell) => cell.innerText.trim());
+    const rows = [...table.tBodies[0].rows];
+    const longest = (k) => Math.max(heads[k].length, ...rows.map((row) => row.cells[k]?.textContent.trim().length ?? 0));
+    if (heads.reduce((sum, _, k) => sum + longest(k) + 2, 0) <= 42) return;
+    table.classList.add("cards");
+    table.setAttribute("role", "table");
+    [table.tHead, table.tBodies[0]].forEach((part) => part.setAttribute("role", "rowgroup"));
+    [...table.rows].forEach((row) => row.setAttribute("role", "row"));
+    [...table.tHead.rows[0].cells].forEach((cell) => cell.setAttribute("role", "columnheader"));
+    rows.forEach((row) => [...row.cells].forEach((cell, k) => {
+      cell.setAttribute("role", "cell");
+      cell.dataset.label = heads[k] ?? "";
+    }));
+  });
   // A table wider than its column is set tighter before it scrolls.
   const fit = () => document.querySelectorAll("article table.typeset").forEach((table) => {
     table.classList.remove("tight");

@@ -22,6 +22,7 @@ from flat_or_weak.labels import direct_label
 from flatness.statistics.comparisons import Estimate
 
 __all__ = [
+    "TARGETS",
     "direct_label",
     "estimate_against_exact",
     "forest",
@@ -39,6 +40,16 @@ BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, GREY = (
     "#56B4E9",
     "#7A7A7A",
 )
+TARGETS = {
+    "relu": "one ReLU",
+    "three_relu": "three ReLU",
+    "abs": "one |z|",
+    "tanh_sum": "a sum of tanh",
+    "sine_sum": "a sum of sines",
+    "relu2": "one ReLU²",
+    "relu3": "one ReLU³",
+}
+"""How a reader is told of a target, by its name in the code."""
 plt.style.use(STYLE)
 
 

@@ -28,6 +28,8 @@ from flat_or_weak.table_cells import (
 
 PHONE = 42  # characters of a row that fit a phone; a wider table stands there as one card a row
 
+SNUG = 68  # in smaller type, if the row is a name and five or more short numbers
+
 
 @dataclass(frozen=True)
 class Table:
@@ -160,11 +162,12 @@ def as_html(table: Table) -> str:
     rows = []
     for row in range(len(table.columns[0]) if table.columns else 0):
         cells = [
-            _place(table, place, row, again=place < table.row_headers - 1 and _again(table, row))
+            _place(table, place, row, again=_again(table, place, row))
             for place in range(len(table.columns))
         ]
         rows.append(f'<tr role="row">{"".join(cells)}</tr>')
-    kind = "typeset stacks" if stacks else "typeset"
+    fits = sum(wide) + 2 * len(wide) <= SNUG and _short_numbers(table, wide)
+    kind = "typeset" if not stacks else "typeset snug" if fits else "typeset stacks"
     return (
         f'<table class="{kind}" role="table"><caption>{html.escape(table.caption)}</caption>\n'
         f'<thead role="rowgroup"><tr role="row">{"".join(heads)}</tr></thead>\n'
@@ -172,10 +175,24 @@ def as_html(table: Table) -> str:
     )
 
 
-def _again(table: Table, row: int) -> bool:
-    """Whether the outermost row header is that of the row above."""
-    column = table.columns[0]
-    return row > 0 and column[row] == column[row - 1]
+def _again(table: Table, place: int, row: int) -> bool:
+    """Whether a row header, and every one outside it, is that of the row above; the innermost is
+    always shown.
+    """
+    if not row or place >= table.row_headers - 1:
+        return False
+    return all(column[row] == column[row - 1] for column in table.columns[: place + 1])
+
+
+def _short_numbers(table: Table, wide: Sequence[int]) -> bool:
+    """Whether the rows are one name and at least five numbers of at most eight characters."""
+    numbers = table.columns[table.row_headers :]
+    return (
+        table.row_headers == 1
+        and len(numbers) >= 5
+        and all(cell.kind == "number" for column in numbers for cell in column)
+        and max(wide[1:]) <= 8
+    )
 
 
 def _aligned(column: Sequence[Cell]) -> str:

@@ -175,3 +175,14 @@ def test_bad_arguments_are_named():
         NoisyTraining(MLPEnsemble(networks.weights, None), x, y)
     with pytest.raises(ValueError, match="y: expected 30 int64"):
         NoisyTraining(networks, x, y[:5])
+
+
+@pytest.mark.parametrize("n", [10, 25])
+def test_the_noise_of_the_first_layer_has_its_covariance_whichever_root_is_drawn(n):
+    """Six inputs: with 10 points the root is square, with 25 it is the inputs themselves."""
+    g = torch.Generator().manual_seed(n)
+    networks = MLPEnsemble.from_seeds([5, 4, 3], [0])
+    x = torch.randn(n, 5, generator=g, dtype=torch.float64)
+    noisy = NoisyTraining(networks, x, torch.arange(n) % 3)
+    torch.testing.assert_close(noisy.root @ noisy.root.mT, x @ x.mT + 1)
+    assert noisy.root.shape[1] == (10 if n == 10 else 6)

@@ -1,3 +1,4 @@
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flat_or_weak.table_cells import written
-from flat_or_weak.tables import PHONE, typeset
+from flat_or_weak.tables import PHONE, as_html, typeset
 from flatness.statistics.comparisons import Estimate
 
 
@@ -130,3 +131,21 @@ def test_bare_numbers_read_back(value):
     text = written(value, 2, signed=True, bare=True)
     assert text[0] in "+-" and abs(float(text) - value) <= 0.005 + 1e-9
     assert text.lstrip("+-").startswith(("1.", "."))
+
+
+def shown_once(page):
+    """The header cells that are hidden because they are those of the row above."""
+    return re.findall(r'<span class="again">(.*?)</span>', page)
+
+
+def test_a_header_is_hidden_only_under_the_same_one():
+    """Two levels of three are the same, then the second is another under the same first."""
+    index = [("x", 1, "a"), ("x", 1, "b"), ("x", 2, "a"), ("y", 2, "a")]
+    frame = pd.DataFrame({"v": range(4)}, index=pd.MultiIndex.from_tuples(index))
+    assert shown_once(as_html(typeset(frame, "Three levels."))) == ["x", "1", "x"]
+
+
+@pytest.mark.parametrize("value, kind", [(1.5, "typeset snug"), (123456789.5, "typeset stacks")])
+def test_many_short_numbers_stay_a_table_on_a_phone(value, kind):
+    frame = pd.DataFrame(value, index=["a long name of a row"], columns=range(5))
+    assert f'class="{kind}"' in as_html(typeset(frame, "Five."))

@@ -7,8 +7,10 @@ from typing import Any
 
 from flat_or_weak.engine.experiment import Experiment
 from flat_or_weak.studies import (
+    data_dependent_prior,
     factorial,
     full_extension,
+    generality,
     head_to_head,
     interventions,
     noise_divergence,
@@ -51,6 +53,18 @@ def _interventions(about: str, **changes: Any) -> Experiment:
         f"networks trained under a push on each ruler, or with SAM: {about} (c6)",
         interventions,
         {"quick": dataclasses.replace(config, **small), "paper": config},
+    )
+
+
+def _generality(about: str, **changes: Any) -> Experiment:
+    small: dict[str, Any] = {"splits": 1, "networks": 4, "probes": 20} | changes
+    return Experiment(
+        f"the rulers of c3 on other networks and data: {about} (c7)",
+        generality,
+        {
+            "quick": generality.EmbeddedConfig(**small),
+            "paper": generality.GeneralityConfig(**changes),
+        },
     )
 
 
@@ -263,5 +277,15 @@ EXPERIMENTS: dict[str, Experiment] = {
         data=("mnist", "fashion-mnist"),
         first_seed=2,
         seeds=28,
+    ),
+    "generality_images": _generality("wider, deeper and convolutional networks on MNIST"),
+    "generality_tables": _generality("two tables of digits", settings=generality.TABLES),
+    "data_dependent_prior": Experiment(
+        "a PAC-Bayes bound with a prior from half of the data, n = 10,000 (c7)",
+        data_dependent_prior,
+        {
+            "quick": data_dependent_prior.EmbeddedConfig(n=2000, splits=1, networks=4, samples=50),
+            "paper": data_dependent_prior.DataDependentPriorConfig(),
+        },
     ),
 }

@@ -51,8 +51,8 @@ class NoisyTraining:
 
     The noise sigma (xi x_i + eta) that first-layer noise causes at the n training inputs is
     Gaussian with covariance sigma^2 (X X^T + 1) in each unit, so it is drawn directly: n numbers
-    for each unit instead of d_0 + 1. All networks share the draws; for each of them the samples are
-    independent.
+    for each unit instead of d_0 + 1, and d_0 + 1 where n is more than twice that. All networks
+    share the draws; for each of them the samples are independent.
     """
 
     @checked(x=rules.shape("n d"), y=rules.labels)
@@ -62,8 +62,10 @@ class NoisyTraining:
         self.networks, self.y = networks, y
         self.biases = networks.biases
         self.first = networks.preactivations(x)[0]
-        values, vectors = torch.linalg.eigh(x @ x.T + 1)
-        self.root = vectors * values.clamp_min(0).sqrt()
+        self.root = torch.cat([x, x.new_ones(len(x), 1)], 1)  # a root of X X^T + 1
+        if len(x) <= 2 * self.root.shape[1]:
+            values, vectors = torch.linalg.eigh(x @ x.T + 1)
+            self.root = vectors * values.clamp_min(0).sqrt()
 
     @checked(sigma=rules.any_dtype, samples=rules.at_least(1))
     def errors(self, sigma: Tensor, samples: int, generator: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""Images in the papers' splits, and synthetic data with exact population losses.
+"""Images in the papers' splits, tables of digits, and synthetic data with exact population losses.
 
 * `archives`: what the data sets are: the SHA-256 of every file, and the public mirrors.
 * `download`: the full data sets: 60,000 + 10,000 images each, fetched once, verified by hash,
@@ -10,6 +10,8 @@
 * `pools`: the 70,000 images of MNIST and of Fashion-MNIST by one index: embedded in part, cached
   in full.
 * `population`: population moments and the population loss of two-layer homogeneous networks.
+* `tabular`: two tables of handwritten digits, embedded whole: the data sets for experiments off
+  MNIST.
 * `targets`: multi-index and sums of single-index targets, and data sets drawn from them.
 """
 
@@ -40,6 +42,7 @@ from flatness.datasets.population import (
     target_field,
     target_moments,
 )
+from flatness.datasets.tabular import load_table
 from flatness.datasets.targets import (
     TARGETS,
     DataSet,
@@ -80,6 +83,7 @@ __all__ = [
     "is_complete",
     "load",
     "load_pool",
+    "load_table",
     "locate",
     "make_target",
     "population_loss",

@@ -2,7 +2,8 @@
 
 * `activations`: positively homogeneous activations of integer degree p >= 1.
 * `device`: one place that decides where computations run and in which precision.
-* `features`: the features of a layer as points in space: how many directions they fill.
+* `features`: the features of a layer as points in space: how many directions they fill, and which
+  of them the last layer reads.
 * `first_layer`: the first layer of networks in training, through its weights or its pre-
   activations.
 * `forward_pass`: the Linear layers of a PyTorch model in the order of its forward pass.
@@ -17,7 +18,7 @@
 
 from flatness.networks.activations import ACTIVATIONS, RELU, Activation, from_function
 from flatness.networks.device import default_device, default_dtype
-from flatness.networks.features import effective_rank
+from flatness.networks.features import effective_rank, read_features
 from flatness.networks.mlp import MLPEnsemble
 from flatness.networks.regions import (
     activation_patterns,
@@ -82,4 +83,5 @@ __all__ = [
     "trace_parts",
     "train",
     "unseen_only_regions",
+    "read_features",
 ]

@@ -1,4 +1,6 @@
-"""The features of a layer as points in space: how many directions they fill."""
+"""The features of a layer as points in space: how many directions they fill, and which of them the
+last layer reads.
+"""
 
 from __future__ import annotations
 
@@ -34,3 +36,34 @@ def effective_rank(features: Tensor) -> Tensor:
     weights = values / total.where(total > 0, 1.0)
     rank = torch.special.entr(weights).sum(-1).exp().where(total[..., 0] > 0, 0.0)
     return rank.where(finite, torch.nan)
+
+
+@checked(features=rules.shape("M n D"), weight=rules.shape("M K D"))
+def read_features(features: Tensor, weight: Tensor) -> Tensor:
+    """The features (M, n, D) as far as a last layer reads them, shape (M, n, min(D, K - 1)).
+
+    ``weight`` (M, K, D) maps features to K >= 2 outputs. Adding a function to all outputs changes
+    no class, so what is read are the coordinates along the rows of (I - 11^T/K) weight: its right
+    singular vectors, with zeros in the place of those whose singular value is at most
+    max(K, D) eps times the largest. They carry the outputs up to a common shift and nothing else:
+    an affine map of the outputs recovers them. A unit that no output reads changes nothing, unlike
+    in ``features``; where the matrix has rank D they are the features themselves, rotated.
+
+    Source: our chapter c7_generality.
+
+    >>> features = torch.eye(3, dtype=torch.float64)[None]
+    >>> weight = torch.tensor([[[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]], dtype=torch.float64)
+    >>> read_features(features, weight).abs()             # two classes: one direction is read
+    tensor([[[1.],
+             [0.],
+             [0.]]], dtype=torch.float64)
+    """
+    classes, width = weight.shape[1:]
+    if classes < 2:
+        raise ValueError(f"weight: expected at least two outputs, got {classes}")
+    centred = weight - weight.mean(1, keepdim=True)
+    values, directions = torch.linalg.svd(centred, full_matrices=False)[1:]
+    kept = min(width, classes - 1)
+    floor = max(classes, width) * torch.finfo(weight.dtype).eps * values[:, :1]
+    directions = directions[:, :kept] * (values[:, :kept] > floor)[..., None]
+    return features @ directions.mT
