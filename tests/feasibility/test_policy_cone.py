@@ -1,4 +1,4 @@
-"""The cone's coordinates, barrier, centre and Newton steps against slow references: loops,
+"""The cone's coordinates, barrier, centre, rays and Newton steps against slow references: loops,
 autograd, a quadratic program.
 """
 
@@ -105,6 +105,33 @@ def test_the_centre_minimises_the_barrier(scale):
     assert cone.slacks(centre[None]).min() >= 0 and np.abs(gradient).max() < 1e-3
     decrement = gradient @ np.linalg.solve(hessian, gradient)
     assert decrement < 1e-6  # twice the distance of the value from its minimum
+    np.testing.assert_allclose(
+        cone.inverse(centre).reshape(CLASSES * D, -1) @ hessian, np.eye(CLASSES * D), atol=1e-8
+    )
+
+
+def test_rays_go_nearly_to_the_wall():
+    """Along H^{-1} (e_c (x) p), to the point where the smallest slack is two hundredths of what it
+    is at the centre.
+    """
+    cone, truth, own, _ = problem()
+    centre = cone.centre(truth)
+    inverse = cone.inverse(centre)
+    probes, slacks = own[:, 0], cone.slacks(centre[None])[0]
+    rays = cone.rays(centre, inverse, probes).reshape(len(probes), CLASSES, CLASSES, D)
+    others = np.arange(CLASSES)[:, None] != cone.labels
+    for p, probe in enumerate(probes):
+        for c in range(CLASSES):
+            target = np.zeros((CLASSES, D))
+            target[c] = probe
+            expected = (inverse.reshape(CLASSES * D, -1) @ target.ravel()).reshape(CLASSES, D)
+            step = rays[p, c] - centre
+            np.testing.assert_allclose(
+                step / np.linalg.norm(step), expected / np.linalg.norm(expected), atol=1e-10
+            )
+            assert (
+                cone.slacks(rays[p, c][None])[0][others] / slacks[others]
+            ).min() == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize("own_points", [1, 2])

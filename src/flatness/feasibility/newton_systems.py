@@ -46,9 +46,9 @@ class NewtonSystems:
     ) -> None:
         """Assemble and factorise at most ``width`` systems: the identity plus the Hessians.
 
-        ``multipliers (B, K, n)`` are the roots of ``a[i, k]``, zero where ``k = y_i``; own points ``own (B, r,
-        d)`` add ``graph (B, r, K, K) (x) p p^T``; ``coupling (B, K, d)``, if any, is subtracted as
-        ``u u^T``.
+        ``multipliers (B, K, n)`` are the roots of ``a[i, k]``, zero where ``k = y_i``; own points
+        ``own (B, r, d)`` add ``graph (B, r, K, K) (x) p p^T``; ``coupling (B, K, d)``, if any, is
+        subtracted as ``u u^T``.
         """
         matrices = self._assemble(multipliers, graph, own, coupling)
         self.factors = [_factor(matrix) for matrix in matrices]

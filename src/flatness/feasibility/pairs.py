@@ -14,7 +14,7 @@ neither. What floating point cannot decide goes to rational arithmetic
 (:mod:`flatness.feasibility.exact`), which also tells refutations from ties within rounding.
 
 A network's pairs are settled in stages over one oracle and one ledger of verdicts: the centre of
-the cone, which gives every probe a class; refutations from two classes (least squares in
+the cone and rays from it (one factorisation); refutations from two classes (least squares in
 ``R^(D+1)``); then :meth:`flatness.feasibility.oracle.Oracle.decide` for what is left.
 """
 
@@ -30,6 +30,8 @@ from flatness.feasibility.oracle import FEASIBLE, INFEASIBLE, UNDECIDED, Oracle
 from flatness.feasibility.verdicts import EnsembleVerdicts, PairVerdicts, _Ledger
 
 TIES = rules.one_of("mark", "decide")
+AT_ONCE = 5  # probes whose rays are offered together: their slacks should stay in the cache
+PAYS = 0.1  # pairs that a ray must settle on average, or it costs more than Newton's method
 
 
 @checked(features=None, labels=None, probes=None, num_classes=None, exact=None, ties=TIES)
@@ -131,11 +133,28 @@ def _pair_verdicts(
     ledger = _Ledger(oracle)
     if oracle.policy == FEASIBLE:
         if oracle.centre is not None:
-            ledger.offer(np.arange(1), oracle.centre[None], "centre")
+            _rays(oracle, ledger, oracle.centre)
         _two_classes(oracle, ledger)
         left = ledger.left()
         oracle.decide(oracle.n + left[:, :1], left[:, 1:], ledger)
     return ledger.close()
+
+
+def _rays(oracle: Oracle, ledger: _Ledger, centre: np.ndarray) -> None:
+    """Offer the centre, and the rays from it to some probes after others while they pay: they
+    settle most pairs of wide networks and few of narrow ones."""
+    cone = oracle.cone
+    ledger.offer(np.arange(1), centre[None], "rays")
+    try:
+        inverse = cone.inverse(centre)
+    except np.linalg.LinAlgError:  # slacks too unlike for floating point
+        return
+    for start in range(0, len(ledger.own), AT_ONCE):
+        before = ledger.settled.get("rays", 0)
+        rays = cone.rays(centre, inverse, ledger.own[start : start + AT_ONCE])
+        ledger.offer(np.arange(len(rays)), rays, "rays")
+        if ledger.settled.get("rays", 0) - before < PAYS * len(rays):
+            break
 
 
 def _two_classes(oracle: Oracle, ledger: _Ledger) -> None:

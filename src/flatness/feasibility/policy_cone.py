@@ -126,6 +126,30 @@ class PolicyCone:
                 break
         return layers[0]
 
+    def inverse(self, layer: np.ndarray) -> np.ndarray:
+        """The inverse of the barrier's Hessian at a layer ``(K, d)`` inside: ``(K, d, K, d)``."""
+        lam, size = self.multipliers(layer[None]), self.num_classes * self.d
+        hessian = self._hessian(lam * lam)[0].transpose(0, 2, 1, 3).reshape(size, size)
+        shape = self.num_classes, self.d, self.num_classes, self.d
+        return np.linalg.inv(hessian + np.eye(size)).reshape(shape)
+
+    def rays(self, centre: np.ndarray, inverse: np.ndarray, probes: np.ndarray) -> np.ndarray:
+        """From the centre, for every probe and class, the farthest member along the ray that raises
+        that logit.
+
+        The direction is the Newton direction ``H^{-1} (e_c (x) p)``; shape ``(q * K, K, d)``.
+        """
+        classes, d = self.num_classes, self.d
+        rays = np.empty((len(probes), classes, classes, d))
+        lam = self.multipliers(centre[None])
+        for ray, probe in zip(rays, probes, strict=True):
+            directions = (inverse @ probe).transpose(2, 0, 1)
+            pace = self.slacks(directions)
+            pace *= lam
+            length = 0.98 / np.maximum(-pace.min((1, 2), initial=0.0), 1e-3)
+            ray[:] = centre + length[:, None, None] * directions
+        return rays.reshape(-1, classes, d)
+
     def push(
         self,
         layers: np.ndarray,

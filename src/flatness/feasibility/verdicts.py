@@ -187,8 +187,9 @@ class _Ledger:
     def accept(self, index: int, layer: np.ndarray, step: str) -> None:
         probe, label = self.pairs[index]
         self.rational[len(self.layers)] = layer
-        blank = (np.zeros((len(layer), d)) for d in (self.oracle.cone.d, self.points.shape[1]))
-        self._enter(np.array([probe]), np.array([label]), *blank, step)
+        classes, d = self.oracle.num_classes, self.oracle.cone.d
+        blank, framed = np.zeros((classes, d)), np.zeros((classes, self.points.shape[1]))
+        self._enter(np.array([probe]), np.array([label]), blank, framed, step)
 
     def _enter(self, probes, labels, layer, framed, step) -> None:
         if len(probes):
