@@ -130,7 +130,7 @@ def compare(networks: int, checked: int, sample: int, workers: int | None) -> di
         "differing_where_ours_is_exact": int(ours_right),
         "settled": {
             step: sum(net.settled.get(step, 0) for net in ensemble.networks if net is not None)
-            for step in ("rays", "two classes", "Newton", "many classes", "HiGHS")
+            for step in ("centre", "two classes", "Newton", "many classes", "HiGHS")
         },
     }
 

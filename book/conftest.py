@@ -1,5 +1,5 @@
 """What the regression test says about a chapter: after nbval's report, a sentence for every cell
-that failed.
+that failed. Its kernels come from `warm_kernels`.
 """
 
 import ast
@@ -10,7 +10,10 @@ import re
 import matplotlib.image
 import numpy as np
 import pytest
+import warm_kernels
 from nbval.plugin import IPyNbCell
+
+warm_kernels.install()
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 HEADING = re.compile(r"^#{1,6} +(.+?)\s*$", re.MULTILINE)

@@ -1,8 +1,9 @@
 """Bad and odd arguments: flatness of two-layer and of deep networks."""
 
+import importlib
+
 import pytest
 import torch
-import torch._dynamo  # noqa: F401  PyTorch imports it at the first use of torch.func: seconds
 from bad_inputs import Case, defects
 from test_bad_inputs_networks import deep, parts, two_parts
 
@@ -262,6 +263,12 @@ CASES = [
         )
     ),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded():
+    """What PyTorch imports at the first use of torch.func takes seconds: not on a case's time."""
+    importlib.import_module("torch._dynamo")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -12,7 +12,7 @@ from flat_or_weak import playground, records
 from flat_or_weak.records import RecordError
 from flat_or_weak.studies import vanishing
 from flatness.datasets import archives, download, embed, idx, images, pools
-from flatness.statistics import comparisons, crossed, moderators, pooling, ranks
+from flatness.statistics import comparisons, crossed, moderators, pooling, ranks, stacked_ranks
 
 OTHER = (FileNotFoundError, RecordError, SystemExit)
 X, Y = [0.1, 0.5, 0.2, 0.9, 0.7, 0.3, 0.4], [1.0, 4.0, 3.0, 8.0, 5.0, 2.0, 6.0]
@@ -46,6 +46,11 @@ def inputs(n=4, d=2):
 CASES = [
     Case(ranks.spearman, call(x=X, y=Y, seed=0, confidence=0.9, resamples=50)),
     Case(ranks.spearman_rho, call(x=X, y=Y)),
+    Case(stacked_ranks.stacked_rho, call(x=X, y=Y)),
+    Case(
+        stacked_ranks.stacked_partial_rho,
+        call(x=X, y=Y, given=[[0.3, 0.1, 0.2, 0.8, 0.9, 0.7, 0.5]]),
+    ),
     Case(ranks.fisher_interval, call(rho=0.3, n=20, confidence=0.9)),
     Case(
         ranks.partial_spearman,

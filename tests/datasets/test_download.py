@@ -252,10 +252,10 @@ def test_what_is_not_the_data_where_no_hash_of_the_copy_is_known(
 
 @pytest.mark.parametrize("reply", [byte_by_byte, header_by_byte, silence])
 def test_slow_servers_have_an_end(files, serve, monkeypatch, tmp_path, reply):
-    monkeypatch.setattr(download, "START_SECONDS", 2.0)
+    monkeypatch.setattr(download, "START_SECONDS", 1.0)
     use_sources(monkeypatch, files, mirrors=(serve({FIRST: reply}),))
     start = time.monotonic()
-    with pytest.raises(FetchError, match=f"{FIRST}: not complete after 2 s"):
+    with pytest.raises(FetchError, match=f"{FIRST}: not complete after 1 s"):
         fetch()
     assert time.monotonic() - start < 6
     assert nothing_is_left(tmp_path)

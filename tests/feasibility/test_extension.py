@@ -7,19 +7,15 @@ import numpy as np
 import pytest
 from properties import LONG
 
-from flatness.feasibility import extension, refutations
+from flatness.feasibility import refutations, thinning
 from flatness.feasibility.certificates import Farkas, exact_farkas
-from flatness.feasibility.extension import (
-    _inclusion,
-    _log_depth,
-    _thin,
-    count_labellings,
-    estimate_labellings,
-)
+from flatness.feasibility.extension import count_labellings, estimate_labellings
 from flatness.feasibility.labelled_points import TrainingPolicyInfeasible
 from flatness.feasibility.labelling_tree import NO_LABEL, _Tree
+from flatness.feasibility.labellings import Labellings
 from flatness.feasibility.pairs import pair_verdicts
 from flatness.feasibility.policy_cone import PolicyCone
+from flatness.feasibility.thinning import _inclusion, _log_depth, _thin
 
 
 def consistent(features, labels, probes, labelling, num_classes) -> bool:
@@ -184,7 +180,7 @@ def test_a_sure_node_is_kept_where_the_sums_round_across_its_tick(monkeypatch):
     )
     ticks = np.floor(np.append(0.0, np.cumsum(chance)) + draw)
     assert (ticks[3], ticks[4]) == (2, 2)  # the fourth node would be passed over
-    monkeypatch.setattr(extension, "_inclusion", lambda score, population: chance)
+    monkeypatch.setattr(thinning, "_inclusion", lambda score, population: chance)
     kept, weights = _thin(np.zeros(5, dtype=int), np.zeros(5), np.zeros(5), 2, Fixed(draw))
     assert 3 in kept and weights[kept == 3] == 0
 
@@ -250,6 +246,26 @@ def test_calls_are_the_children_that_no_layer_gave_away():
     case = problem(4, k=3)
     whole = estimate_labellings(*case, runs=2, rng=np.random.default_rng(0), population=10**4)
     assert whole.calls == count_labellings(*case).calls
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_count_and_estimates_that_share_a_tree_are_those_that_do_not(partial):
+    """And nothing is decided twice: after the count, no estimate asks the oracle."""
+    case = problem(2, n=5, width=3, num_classes=4, k=4)
+    shared = Labellings(*case, partial=partial)
+    for population, tilt in ((1, 0.0), (3, 0.2)):
+        how = {"runs": 20, "population": population, "tilt": tilt}
+        alone = estimate_labellings(*case, rng=np.random.default_rng(7), partial=partial, **how)
+        found = shared.estimate(rng=np.random.default_rng(7), **how)
+        np.testing.assert_allclose(found.log_runs, alone.log_runs, rtol=1e-9)
+    whole = count_labellings(*case, partial=partial)
+    assert shared.count() == whole == shared.count()
+    assert shared.estimate(runs=9, rng=np.random.default_rng(1)).calls == whole.calls
+    with pytest.raises(ValueError, match="limit = 3 labellings"):
+        shared.count(limit=3)
+    for wrong in ({"runs": 1}, {"runs": 2, "population": 0}):
+        with pytest.raises(ValueError, match="runs" if wrong["runs"] == 1 else "population"):
+            shared.estimate(rng=np.random.default_rng(1), **wrong)
 
 
 @pytest.mark.parametrize("partial", [False, True])

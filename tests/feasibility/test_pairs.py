@@ -131,7 +131,6 @@ def test_every_refutation_is_exact_and_a_sample_of_witnesses():
 
 # What a step does when it finds nothing.
 IDLE = {
-    "rays": (PolicyCone, lambda cone, *_: np.empty((0, cone.num_classes, cone.d))),
     "stream": (PolicyCone, lambda cone, enter, width, own, *_: [*zip(*enter(len(own)))]),
     "two_class": (refutations, lambda *_: None),
     "many_class": (refutations, lambda *_: None),
@@ -142,11 +141,10 @@ IDLE = {
 @pytest.mark.parametrize(
     ("idle", "used", "unused"),
     [
-        ([], {"rays", "two classes", "Newton"}, {"HiGHS"}),
-        (["rays"], {"Newton"}, set()),
+        ([], {"centre", "two classes", "Newton"}, {"HiGHS"}),
         (["two_class"], {"many classes"}, {"two classes", "HiGHS"}),
         (["two_class", "many_class"], {"HiGHS"}, {"two classes", "many classes"}),
-        (["rays", "stream"], {"HiGHS"}, {"Newton"}),
+        (["stream"], {"HiGHS"}, {"Newton"}),
         (
             ["two_class", "many_class", "linear_program", "stream"],
             {"rational"},
@@ -169,7 +167,7 @@ def test_each_step_can_do_the_work_of_those_before_it(monkeypatch, idle, used, u
     assert (
         used
         <= set(found.settled)
-        <= {"rays", "two classes", "Newton", "many classes", "HiGHS", "rational"} - unused
+        <= {"centre", "two classes", "Newton", "many classes", "HiGHS", "rational"} - unused
     )
     assert sum(found.settled.values()) == found.verdict.size and min(found.settled.values()) > 0
     assert ((found.witness_of >= 0) == (found.verdict == 1)).all() and found.witness_of.min() == -1

@@ -1,4 +1,4 @@
-"""The cone's coordinates, barrier, centre, rays and Newton steps against slow references: loops,
+"""The cone's coordinates, barrier, centre and Newton steps against slow references: loops,
 autograd, a quadratic program.
 """
 
@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize
 
 from flatness.feasibility import policy_cone
-from flatness.feasibility.newton_systems import NewtonSystems, _solution
+from flatness.feasibility.newton_systems import NewtonSystems, _factor, _solution
 from flatness.feasibility.policy_cone import PolicyCone
 from flatness.feasibility.whitening import homogenise, whiten
 
@@ -100,44 +100,19 @@ def test_derivatives_of_the_barrier_are_those_of_autograd():
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_the_centre_minimises_the_barrier(scale):
     cone, truth, *_ = problem()
-    centre, inverse = cone.centre(scale * truth)
+    centre = cone.centre(scale * truth)
     gradient, hessian = gradient_and_hessian(lambda w: barrier(cone, w.reshape(CLASSES, D)), centre)
     assert cone.slacks(centre[None]).min() >= 0 and np.abs(gradient).max() < 1e-3
     decrement = gradient @ np.linalg.solve(hessian, gradient)
     assert decrement < 1e-6  # twice the distance of the value from its minimum
-    np.testing.assert_allclose(
-        inverse.reshape(CLASSES * D, -1) @ hessian, np.eye(CLASSES * D), atol=1e-2
-    )
-
-
-def test_rays_go_nearly_to_the_wall():
-    """Along H^{-1} (e_c (x) p), to the point where the smallest slack is two hundredths of what it
-    is at the centre.
-    """
-    cone, truth, own, _ = problem()
-    centre, inverse = cone.centre(truth)
-    probes, slacks = own[:, 0], cone.slacks(centre[None])[0]
-    rays = cone.rays(centre, inverse, probes).reshape(len(probes), CLASSES, CLASSES, D)
-    others = np.arange(CLASSES)[:, None] != cone.labels
-    for p, probe in enumerate(probes):
-        for c in range(CLASSES):
-            target = np.zeros((CLASSES, D))
-            target[c] = probe
-            expected = (inverse.reshape(CLASSES * D, -1) @ target.ravel()).reshape(CLASSES, D)
-            step = rays[p, c] - centre
-            np.testing.assert_allclose(
-                step / np.linalg.norm(step), expected / np.linalg.norm(expected), atol=1e-10
-            )
-            assert (
-                cone.slacks(rays[p, c][None])[0][others] / slacks[others]
-            ).min() == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize("own_points", [1, 2])
-def test_one_step_is_newtons(own_points):
+def test_one_step_is_newtons_and_bends_at_a_wall(own_points):
     """On the layers but the last and t together, from t just below the smallest own slack and eta
     in proportion to the own rows.
     """
+    bent = 0
     cone, truth, own, own_labels = problem(own=own_points)
     free = (CLASSES - 1) * D
     _, final = cone.push(
@@ -160,30 +135,43 @@ def test_one_step_is_newtons(own_points):
             layer = torch.cat([v[:free], torch.as_tensor(truth[-1])]).reshape(CLASSES, D)
             return barrier(cone, layer, own[b], own_labels[b].tolist(), v[free], eta)
 
-        gradient, hessian = gradient_and_hessian(value, truth[:-1], [t])
+        at = np.append(truth[:-1].ravel(), t)
+        gradient, hessian = gradient_and_hessian(value, at)
         step = -np.linalg.solve(hessian, gradient)
+
+        def ratios(step, b=b, t=t):
+            """By what part of itself each slack changes."""
+            full = np.append(step[:free], np.zeros(D)).reshape(CLASSES, D)
+            common = [
+                ((full[y] - full[k]) @ z) / ((truth[y] - truth[k]) @ z)
+                for z, y in zip(cone.points, cone.labels, strict=True)
+                for k in set(range(CLASSES)) - {int(y)}
+            ]
+            return common + [
+                ((full[c] - full[k]) @ p - step[free]) / ((truth[c] - truth[k]) @ p - t)
+                for p, c in zip(own[b], own_labels[b], strict=True)
+                for k in set(range(CLASSES)) - {int(c)}
+            ]
+
+        reach = -min(ratios(step))
+        if reach > policy_cone.FARTHEST:  # Chebyshev's curve, by the third derivative
+            step *= policy_cone.FARTHEST / reach
+            ahead, behind = (gradient_and_hessian(value, at + h * step)[1] for h in (1e-4, -1e-4))
+            bend = -np.linalg.solve(hessian, (ahead - behind) @ step / 2e-4) / 2
+            curves = [step + policy_cone.BEND * m * bend for m in range(1, policy_cone.BENDS + 1)]
+            most = policy_cone.FARTHEST / policy_cone.STRETCH
+            curves = [c * policy_cone.FARTHEST / max(-min(ratios(c)), most) for c in curves]
+            step = max(curves, key=lambda c: c[free])
+            bent += 1
         full = np.append(step[:free], np.zeros(D)).reshape(CLASSES, D)
-        ratios = [
-            cone.slacks(full[None])[0][k, i] / cone.slacks(truth[None])[0][k, i]
-            for k in range(CLASSES)
-            for i in range(cone.n)
-            if k != cone.labels[i]
-        ]
-        ratios += [
-            ((full[c] - full[k]) @ p - step[free]) / ((truth[c] - truth[k]) @ p - t)
-            for p, c in zip(own[b], own_labels[b], strict=True)
-            for k in range(CLASSES)
-            if k != c
-        ]
-        length = min(1.0, policy_cone.FARTHEST / max(-min(ratios), 1e-300))
-        np.testing.assert_allclose(final[b], truth + length * full, rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(final[b], truth + full, rtol=1e-6, atol=1e-6)
+    assert bent > 0
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_newton_finds_the_deepest_layer(seed):
     """The direction with the largest own margin for its length: a quadratic program, by a general
-    solver. The deepest of the layers looked at comes to one per cent, the last, where rounding has
-    its say, to four.
+    solver.
     """
     cone, truth, own, _ = problem(seed, own=2, n_batch=1)
     own_labels = (own[0] @ truth.T).argmax(1)[None]
@@ -225,8 +213,27 @@ def test_newton_finds_the_deepest_layer(seed):
     shifted = [layers[0] - layers[0].mean(0) for layers in seen]
     depth = [own_slacks(layer).min() / np.linalg.norm(layer) for layer in shifted]
     deepest = 1 / np.linalg.norm(best.x)
-    assert max(depth) == pytest.approx(deepest, rel=1e-2)
-    assert depth[-1] == pytest.approx(deepest, rel=4e-2)
+    assert depth[-1] == pytest.approx(deepest, rel=5e-3)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+@pytest.mark.parametrize("feasible", [True, False])
+def test_the_barrier_stops_where_float64_sees_no_slack(scale, feasible):
+    """However many steps are allowed: no division by zero, and every layer is inside the cone."""
+    for seed in range(4):
+        cone, truth, own, _ = problem(seed)
+        logits = own @ truth.T
+        own_labels = logits.argmax(2) if feasible else logits.argmin(2)
+        others = np.arange(CLASSES)[:, None] != cone.labels
+
+        def inspect(index, layers, cone=cone, others=others):
+            assert np.isfinite(layers).all() and (cone.slacks(layers)[:, others] > 0).all()
+            return np.zeros(len(index), dtype=bool)
+
+        with np.errstate(divide="raise", invalid="raise", over="raise"):
+            starts = np.tile(scale * truth, (3, 1, 1))
+            finished, _ = cone.push(starts, own, own_labels, inspect, steps=100)
+        assert not finished.any()
 
 
 def test_problems_leave_when_they_are_finished():
@@ -279,7 +286,12 @@ def test_newtons_systems_are_the_dense_ones(own_points, coupled):
     graph = roots @ roots.transpose(0, 1, 3, 2)
     coupling = 0.1 * rng.standard_normal((5, CLASSES, D)) if coupled else None
     target = rng.standard_normal((5, CLASSES, D))
-    steps = systems.solve(curvature, graph, own, coupling, target)
+    steps = np.empty_like(target)
+    for part in (slice(0, 2), slice(2, 4), slice(4, 5)):
+        coupled_part = None if coupling is None else coupling[part]
+        systems.factorise(np.sqrt(curvature[part]), graph[part], own[part], coupled_part)
+        steps[part] = systems.solve(target[part])
+        np.testing.assert_array_equal(systems.solve(target[part]), steps[part])
     free = (CLASSES - 1) * D
     for b in range(5):
         dense = np.eye(CLASSES * D)
@@ -299,8 +311,10 @@ def test_newtons_systems_are_the_dense_ones(own_points, coupled):
 def test_what_cholesky_refuses_is_eliminated_and_a_singular_system_has_no_step():
     indefinite = np.array([[1.0, 2.0, 0.0], [2.0, 1.0, 3.0], [0.0, 3.0, -5.0]])
     expected = np.linalg.solve(indefinite, np.ones(3))
-    np.testing.assert_allclose(_solution(indefinite.copy(), np.ones(3)), expected, rtol=1e-12)
-    assert not _solution(np.zeros((2, 2)), np.ones(2)).any()
+    for _ in range(2):
+        factor = _factor(indefinite.copy())
+        np.testing.assert_allclose(_solution(factor, np.ones(3)), expected, rtol=1e-12)
+    assert not _solution(_factor(np.zeros((2, 2))), np.ones(2)).any()
 
 
 @pytest.mark.parametrize(

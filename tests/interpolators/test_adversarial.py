@@ -6,7 +6,7 @@ from two_layer_cases import random_network
 from flatness.datasets.input_laws import sample_inputs
 from flatness.datasets.population import population_loss
 from flatness.datasets.targets import draw, make_target
-from flatness.interpolators.adversarial import _pull, adversary
+from flatness.interpolators.adversarial import _pull, _target_field, adversary
 from flatness.interpolators.constructions import teacher
 from flatness.interpolators.penalised import Schedule
 from flatness.interpolators.polish import InterpolationError
@@ -24,16 +24,19 @@ def test_pull_against_sampling(name):
     net, target, n = random_network(0), make_target(name, 4, rng(), count=2), 200_000
     x = sample_inputs("gaussian", n, 4, rng(1), count=2)
     sampled = (net(x) + target(x)).square() - target(x).square()
-    exact, *_ = _pull(net.a, net.W, target, RELU)
+    exact, *_ = _pull(net.a, net.W, _target_field(target, RELU), RELU)
     assert ((sampled.mean(-1) - exact).abs() < 4.5 * sampled.std(-1) / n**0.5).all()
 
 
 @pytest.mark.parametrize("name, act", [("three_relu", RELU), ("relu2", RELU2), ("sine_sum", RELU)])
 def test_gradient_of_the_pull_against_finite_differences(name, act):
     net, target = random_network(1, act.name), make_target(name, 4, rng(), count=2)
-    _, grad_a, grad_W = _pull(net.a, net.W, target, act)
+    crossing = _target_field(target, act)
+    _, grad_a, grad_W = _pull(net.a, net.W, crossing, act)
     move, h = random_network(2), 1e-5
-    ahead, behind = (_pull(net.a + t * move.a, net.W + t * move.W, target, act)[0] for t in (h, -h))
+    ahead, behind = (
+        _pull(net.a + t * move.a, net.W + t * move.W, crossing, act)[0] for t in (h, -h)
+    )
     torch.testing.assert_close(
         (grad_a * move.a).sum(-1) + (grad_W * move.W).sum((1, 2)),
         (ahead - behind) / (2 * h),

@@ -6,10 +6,11 @@ from flatness.datasets.population import population_loss
 from flatness.datasets.targets import draw
 from flatness.interpolators.bounds import flatness_lower_bound
 from flatness.interpolators.candidates import best_of
+from flatness.interpolators.certified import MANY
 from flatness.interpolators.constructions import memoriser, teacher
 from flatness.interpolators.penalised import Schedule
 from flatness.interpolators.polish import InterpolationError, gauss_newton
-from flatness.interpolators.search import flattest, initial_network
+from flatness.interpolators.search import MERGES, flattest, initial_network, merged
 from flatness.interpolators.second_layer import linear_programme
 from flatness.networks.activations import ABS, RELU, RELU2
 from flatness.networks.two_layer import TwoLayer, half_mse
@@ -122,3 +123,36 @@ def test_bad_input():
         flattest(x, y * float("nan"), RELU, rng())
     with pytest.raises(ValueError, match="y: expected shape"):
         flattest(x, y[:, :4], RELU, rng())
+
+
+def test_a_network_merged_into_its_neighbours_is_the_teacher_again():
+    data = draw("three_relu", 240, 6, (0, 1))
+    known = data.target.teacher(RELU)
+    moved = known.W + 0.1 * torch.randn(known.W.shape, generator=rng(), dtype=torch.float64)
+    a = torch.cat([known.a, 0.3 * known.a, 1e-4 * known.a], 1).expand(2, -1)
+    W = torch.cat([known.W, moved, known.W], 1).expand(2, -1, -1)
+    near = TwoLayer(a, W, RELU)
+    ends = merged(near, data.x, data.y)
+    assert list(ends) == [f" + merged {cosine:g}" for cosine, _ in MERGES]
+    best = best_of(list(ends.values()), list(ends), data.x, data.y)
+    assert best.flatness.tolist() == pytest.approx(orbit_minimum(known, data.x).tolist(), rel=1e-9)
+
+
+def test_beyond_many_samples_the_search_tries_mergers(monkeypatch):
+    data = draw("three_relu", MANY + 1, 4, (0,))
+    brief, tried = (Schedule(steps=60),), []
+
+    def spy(net, x, y):
+        tried.append(net)
+        return {" + merged 0.9": data.target.teacher(RELU)}
+
+    monkeypatch.setattr("flatness.interpolators.search.merged", spy)
+    monkeypatch.setattr("flatness.interpolators.search._certified", lambda result, *rest: result)
+    found = flattest(data.x, data.y, RELU, rng(), width=110, schedules=brief)
+    assert len(tried) == 1
+    assert found.origin[0].endswith(" + merged 0.9") == bool(
+        orbit_minimum(data.target.teacher(RELU), data.x) <= orbit_minimum(tried[0], data.x)
+    )
+    few = draw("three_relu", 40, 4, (0,))
+    flattest(few.x, few.y, RELU, rng(), width=30, schedules=brief)
+    assert len(tried) == 1

@@ -131,8 +131,10 @@ def test_reading_finds_what_is_there_and_leaves_out_what_cannot_be_read():
     one = found.iloc[0]
     assert (one.setting, one.n) == ("digits", "5 splits, 200 networks")
     assert one.found.interval().value == pytest.approx(pooled.rho)
-    assert one.found.p() < 1e-3 <= found.iloc[2].found.p()
-    assert one.p == pytest.approx(min(1, 2 * one.found.p()), rel=1e-6) or one.p == one.found.p()
+    assert all(m.interval().low > 0.2 for m in found.found[:2])
+    smaller, larger = sorted(m.p() for m in found.found[:2])
+    expected = [min(1, 2 * smaller), max(larger, min(1, 2 * smaller))]  # Holm's, of two
+    assert sorted(found.p[:2]) == pytest.approx(expected)
     table.loc[(table["setting"] == "digits") & (table["split"] == 2), "pair_proxy"] = 1000.0
     assert generality_reading.readable(table, "pair_proxy") == ["pen-digits"]
     left = generality_reading.correlations(table, family)

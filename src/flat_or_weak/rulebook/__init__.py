@@ -1,7 +1,7 @@
 """The rule book: every claim of the two papers and of this book, and what decides it.
 
 * `rules`: from an estimate to an outcome, one rule for each kind of claim, with its margins.
-* `estimates`: what the rules judge, read from the records.
+* `estimates`, `over_splits`, `elsewhere`: what the rules judge, read from the records.
 * `row`: a claim, whose it is, its rule; how a row is judged.
 * `paper_a`, `paper_b`, `ours`: the rows.
 * `history`: what was decided when, and the amendments.

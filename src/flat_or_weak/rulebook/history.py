@@ -9,6 +9,8 @@ DECIDED = {
     "ledger": "statistic 2026-11-22, with the first ledger; rule 2026-11-28, after the results",
     "interventions": "statistic, margin and rule 2026-11-28, in a plan whose hash is recorded; "
     "committed before the networks were trained; pilots on other splits had been seen",
+    "generality": "statistic, sign, rule and margin 2026-11-28, in plans committed before the "
+    "networks were trained; pilots on another split had been seen",
     "results": "statistic or polarity 2026-11-22, with or after the results; rule 2026-11-28",
     "book": "2026-11-28, after the results",
     "epochs": "2026-11-28, exploratory: the covariate was chosen after every measure had been "
@@ -93,5 +95,10 @@ AMENDMENTS = (
         "was not seen to differ from zero, is barely below it (p = .03, one of four), and not "
         "within splits. In c6, Fashion-MNIST's other arms and a sham of half the dose, read in no "
         "row. The interval of A4's losses ends at zero, where the loss must.",
+    ),
+    (
+        "2026-11-28",
+        "Rows on other networks and other data, and on a PAC-Bayes bound with a prior from half of "
+        "the data, by plans of their own.",
     ),
 )

@@ -1,5 +1,6 @@
 """The rows of this book's own claims."""
 
+from flat_or_weak.rulebook.elsewhere import elsewhere, of_the_bound
 from flat_or_weak.rulebook.estimates import (
     BATCH_EFFECT,
     DIVERGENCE,
@@ -22,7 +23,7 @@ from flat_or_weak.rulebook.row import (
 from flat_or_weak.rulebook.rules import POINTS_MARGIN
 
 C2, C3, C5 = "c2_head_to_head", "c3_confounds", "c5_verdict"
-C6 = "c6_interventions"
+C6, C7 = "c6_interventions", "c7_generality"
 
 
 def _intervention(arm: str) -> Row:
@@ -116,6 +117,25 @@ OURS = named(
         "Of two networks with equally many feasible pairs and equal loss, the one of higher "
         "rank is more accurate": (
             present("ours", C6, matched_pairs("effective_rank"), limit=POINTS_MARGIN)
+        ),
+        "In other networks and on other data the pair proxy goes with test accuracy": (
+            present("ours", C7, elsewhere("pair_proxy"), "generality")
+        ),
+        "In other networks and on other data the read proxy, a count that belongs to the "
+        "function, goes with test accuracy": (
+            present("ours", C7, elsewhere("read_proxy"), "generality")
+        ),
+        "In other networks and on other data the effective rank goes with test accuracy": (
+            present("ours", C7, elsewhere("effective_rank"), "generality")
+        ),
+        "In other networks and on other data the noise divergence goes with test accuracy": (
+            negative("ours", C7, elsewhere("noise_divergence"), "generality")
+        ),
+        "In other networks and on other data the trace goes with test accuracy": (
+            negative("ours", C7, elsewhere("trace"), "generality")
+        ),
+        "A PAC-Bayes bound that is not vacuous orders networks beyond its empirical term": (
+            negative("ours", C7, of_the_bound("bound | empirical"), "generality")
         ),
     },
     {

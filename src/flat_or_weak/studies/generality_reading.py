@@ -15,21 +15,17 @@ from matplotlib.figure import Figure
 
 from flat_or_weak.figures import BLUE, GREY, ORANGE
 from flat_or_weak.records import find, load_record
+from flat_or_weak.rulebook import rules
 from flat_or_weak.studies import confounds
 from flat_or_weak.studies import generality_plan as plan
 from flat_or_weak.studies.confound_figures import WORDS as confound_words
+from flat_or_weak.studies.generality import IMAGES, TABLES
 from flatness.statistics.comparisons import Measured, measured_pooled
 from flatness.statistics.ranks import holm
 
 RECORDS = ("generality_images", "generality_tables")
-SETTINGS = (
-    "16 features",
-    "32 features",
-    "three hidden layers",
-    "convolutional",
-    "digits",
-    "pen-digits",
-)
+WIDTHS = {setting.name: setting.hidden[-1] for setting in (*IMAGES, *TABLES)}  # of the features
+SETTINGS = tuple(WIDTHS)
 SECONDARY: confounds.Family = (
     ("pair_proxy", ("effective_rank",)),
     ("effective_rank", ("pair_proxy",)),
@@ -150,6 +146,64 @@ def of_bound() -> pd.DataFrame:
             "n": {name: _size(table) for name in rows},
         }
     )
+
+
+def verdicts(found: pd.DataFrame, signs: dict[str, int]) -> list[str]:
+    """What the rule of presence says of each row of `correlations`, for the signs claimed."""
+    return [
+        rules.presence(row["found"], signs[row["measure"]], rules.RHO_MARGIN, row["p"])
+        for _, row in found.iterrows()
+    ]
+
+
+def written(found: pd.DataFrame, outcomes: list[str]) -> pd.DataFrame:
+    """`correlations` as a table for readers: one row per ruler and setting."""
+    names = [
+        WORDS[row["measure"]] + (f" given {WORDS[row['given']]}" if row["given"] else "")
+        for _, row in found.iterrows()
+    ]
+    shown = pd.DataFrame(
+        {
+            "rho": [one.interval() for one in found["found"]],
+            "p": found["p"].to_numpy(),
+            "by rule": outcomes,
+        },
+        index=pd.MultiIndex.from_arrays([names, found["setting"]], names=["ruler", "setting"]),
+    )
+    return shown
+
+
+CLASSES = {  # what the rule says -> the class of a verdict in a table
+    "undecided": "open",
+    "holds, below the margin": "partly",
+    "does not hold (other sign)": "fails",
+    "does not hold (within the margin)": "fails",
+}
+
+
+def summary(found: pd.DataFrame) -> pd.DataFrame:
+    """By ruler: its least and its largest correlation, in how many of the settings where it can be
+    read its claim holds, the others, and the plan's word for it.
+    """
+    rows = {}
+    for ruler, sign in plan.CLAIMED.items():
+        part = found[found["measure"] == ruler]
+        if not len(part):
+            continue
+        outcomes = pd.Series(verdicts(part, plan.CLAIMED), part["setting"])
+        rhos = sorted((one.interval() for one in part["found"]), key=lambda e: e.value)
+        holds = outcomes.isin(["holds", "holds, below the margin"])
+        rows[f"{WORDS[ruler]} ({sign:+d})"] = {
+            "least": rhos[0],
+            "largest": rhos[-1],
+            "holds in": f"{holds.sum()} of {len(part)}",
+            "elsewhere": "; ".join(
+                f"{name}: {outcomes[name]}" for name in part["setting"][~holds.to_numpy()]
+            )
+            or "–",
+            "so it": "generalises" if holds.all() else "partly" if holds.any() else "not shown",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("ruler (sign claimed)")
 
 
 WORDS = confound_words | {"read_proxy": "read proxy"}

@@ -90,17 +90,15 @@ def interpolators_cell(config: InterpolatorsConfig, target: str, ratio: float) -
     rows = []
     for kind, make in kinds.items():
         for i, net in enumerate(attempt(make, data)):
-            row = {
-                "target": target,
-                "ratio": ratio,
-                "n": n,
-                "d": config.d,
-                "seed": config.seeds[i],
-                "kind": kind,
-                "lower_bound": lower[i].item(),
-            }
+            row = on(config.d, target, ratio, config.seeds[i])
+            row |= {"kind": kind, "lower_bound": lower[i].item()}
             rows.append(row | measures(net, data[i : i + 1], width))
     return rows
+
+
+def on(d: int, target: str, ratio: float, seed: int) -> dict[str, Any]:
+    """The columns of a row that name its data set."""
+    return {"target": target, "ratio": ratio, "n": round(ratio * d), "d": d, "seed": seed}
 
 
 def from_teacher(data: DataSet, activation: Activation) -> TwoLayer:
@@ -192,12 +190,8 @@ def adversary_cell(config: AdversaryConfig, target: str, ratio: float) -> list[d
     )
     lower = flatness_lower_bound(data.x, data.y, act)
     return [
-        {
-            "target": target,
-            "ratio": ratio,
-            "n": n,
-            "d": config.d,
-            "seed": seed,
+        on(config.d, target, ratio, seed)
+        | {
             "best": best[i].item(),
             "best_relative": good_loss[i].item(),
             "adversary": flat[i].item(),

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import pandas as pd
 import torch
 
-from flat_or_weak.studies.part1_cells import attempt, generator, measures
+from flat_or_weak.studies.part1_cells import attempt, generator, measures, on
 from flatness.datasets.targets import DataSet, draw, sample_inputs
 from flatness.interpolators.certified import CertifiedFlattest, certified_flattest
 from flatness.interpolators.constructions import poisoned, random_features, teacher
@@ -63,16 +63,8 @@ def certified_cell(config: CertifiedConfig, target: str, ratio: float) -> list[d
     rows = []
     for kind, make in _kinds(config, target, ratio, best).items():
         for i, net in enumerate(attempt(make, data)):
-            row: dict[str, Any] = {
-                "target": target,
-                "ratio": ratio,
-                "n": n,
-                "d": config.d,
-                "seed": config.seeds[i],
-                "kind": kind,
-                "minimum": best[i].flatness,
-                "gap": best[i].gap,
-            }
+            row = on(config.d, target, ratio, config.seeds[i])
+            row |= {"kind": kind, "minimum": best[i].flatness, "gap": best[i].gap}
             row |= measures(net, data[i : i + 1], config.width)
             rows.append(row | {"over_minimum": row["flatness"] / best[i].flatness})
     return rows

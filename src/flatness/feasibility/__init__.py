@@ -9,6 +9,8 @@
   what is not.
 * `labelling_tree`: the tree of labellings of probe points that are consistent with the training
   policy.
+* `labellings`: one count of labellings and several estimates of it, without deciding anything
+  twice.
 * `newton_systems`: the linear systems of Newton's method on the barrier, assembled and solved a few
   at a time.
 * `oracle`: the certified oracle that pairs and joint labellings share.
@@ -17,6 +19,7 @@
 * `policy_cone`: the cone of last layers that keep a labelling, and Newton's method inside it.
 * `refutations`: refutations: Farkas vectors by non-negative least squares, and HiGHS for what is
   left.
+* `thinning`: which labellings of a level survive: systematic sampling with known probabilities.
 * `verdicts`: verdicts on (probe, class) pairs: each with its certificate, of one network or an
   ensemble.
 * `verification`: every certificate of a network's verdicts, evaluated again from the raw
@@ -40,6 +43,7 @@ from flatness.feasibility.labelled_points import (
     checked_system,
     refuse_contradictions,
 )
+from flatness.feasibility.labellings import Labellings
 from flatness.feasibility.oracle import Oracle
 from flatness.feasibility.pairs import pair_verdicts, pair_verdicts_ensemble
 from flatness.feasibility.policy_cone import PolicyCone
@@ -55,6 +59,7 @@ __all__ = [
     "Estimate",
     "Farkas",
     "Frame",
+    "Labellings",
     "Oracle",
     "PairVerdicts",
     "PolicyCone",

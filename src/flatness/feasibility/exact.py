@@ -43,7 +43,9 @@ def equations(farkas: Farkas, points: np.ndarray, labels: np.ndarray, num_classe
     rows = np.zeros((len(z), num_classes, z.shape[1]))
     rows[np.arange(len(z)), labels[farkas.points]] += z
     rows[np.arange(len(z)), farkas.rivals] -= z
-    used = np.union1d(labels[farkas.points], farkas.rivals)[:-1]
+    used = np.zeros(num_classes, dtype=bool)
+    used[labels[farkas.points]] = used[farkas.rivals] = True
+    used = np.flatnonzero(used)[:-1]
     matrix = rows[:, used].reshape(len(z), -1).T
     return matrix[matrix.any(1)]
 

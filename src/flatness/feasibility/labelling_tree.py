@@ -7,6 +7,8 @@ certified oracle of :mod:`flatness.feasibility.oracle`: a layer whose margins ar
 Farkas vector whose residual is checked.
 """
 
+from typing import Any
+
 import numpy as np
 
 from flatness.feasibility.certificates import MARGIN, Farkas, margins
@@ -84,6 +86,29 @@ class _Tree:
                 depth = margins(framed[rows], probes[j : j + 1], np.array([c]))[:, 0]
                 good[rows] &= depth > MARGIN
         return good
+
+
+class RememberedTree(_Tree):
+    """A tree that decides the children of a labelling once, however often it is asked for them."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}  # their labels and layers
+
+    def children(
+        self, prefixes: np.ndarray, layers: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        keys = [prefix.tobytes() for prefix in prefixes]
+        new = [i for i, key in enumerate(keys) if key not in self.known]
+        if new:
+            parent, children, found = super().children(prefixes[new], layers[new])
+            ends = np.searchsorted(parent, np.arange(1, len(new)))
+            parts = np.split(children[:, -1], ends), np.split(found, ends)
+            self.known |= zip((keys[i] for i in new), zip(*parts, strict=True), strict=True)
+        labels, child_layers = zip(*(self.known[key] for key in keys), strict=True)
+        parent = np.repeat(np.arange(len(keys)), [len(own) for own in labels])
+        child_prefixes = np.column_stack([prefixes[parent], np.concatenate(labels)])
+        return parent, child_prefixes, np.concatenate(child_layers)
 
 
 class _Children:

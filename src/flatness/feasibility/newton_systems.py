@@ -9,7 +9,7 @@ last class, whose weights are held fixed, needs no blocks; in its place stands `
 """
 
 import numpy as np
-from scipy.linalg.lapack import dposv
+from scipy.linalg.lapack import dpotrf, dpotrs
 
 REGULAR = 1 + 1e-13  # keeps the factorisation regular when slacks are tiny
 
@@ -27,65 +27,64 @@ class NewtonSystems:
         self.row, self.column = np.triu_indices(d)
         self.squares = points[:, self.row] * points[:, self.column]
         entries = len(self.row)
+        self.rows = np.empty((width, num_classes, len(points)))
         self.grams = np.empty((num_classes, width, num_classes, entries))
         self.blocks = np.zeros((width, free, free, entries))
         self.flat = np.empty((width, free * d, free * d))
+        self.factors: list[tuple[np.ndarray, bool]] = []
         place = np.empty((d, d), dtype=int)
         place[self.row, self.column] = place[self.column, self.row] = np.arange(entries)
-        j, k = np.ogrid[:free, :free]
-        block = np.minimum(j, k) * free + np.maximum(j, k)
+        block = np.arange(free * free).reshape(free, free)
         self.places = (block[:, None, :, None] * entries + place[None, :, None, :]).ravel()
 
-    def solve(
+    def factorise(
         self,
-        curvature: np.ndarray,
+        multipliers: np.ndarray,
         graph: np.ndarray,
         own: np.ndarray,
         coupling: np.ndarray | None,
-        target: np.ndarray,
-    ) -> np.ndarray:
-        """Steps ``(B, K, d)`` that the identity plus the Hessian maps to ``target (B, K, d)``.
+    ) -> None:
+        """Assemble and factorise at most ``width`` systems: the identity plus the Hessians.
 
-        ``curvature (B, K, n)`` are the ``a[i, k]``, zero where ``k = y_i``; own points ``own (B, r,
+        ``multipliers (B, K, n)`` are the roots of ``a[i, k]``, zero where ``k = y_i``; own points ``own (B, r,
         d)`` add ``graph (B, r, K, K) (x) p p^T``; ``coupling (B, K, d)``, if any, is subtracted as
-        ``u u^T``. A system that is singular to rounding has no step: zero.
+        ``u u^T``.
+        """
+        matrices = self._assemble(multipliers, graph, own, coupling)
+        self.factors = [_factor(matrix) for matrix in matrices]
+
+    def solve(self, target: np.ndarray) -> np.ndarray:
+        """Steps ``(B, K, d)`` that the systems factorised last map to ``target (B, K, d)``.
+
+        A system that is singular to rounding has no step: zero.
         """
         steps = np.zeros_like(target)
-        for start in range(0, len(target), self.width):
-            part = slice(start, start + self.width)
-            flat = self._assemble(
-                curvature[part],
-                graph[part],
-                own[part],
-                None if coupling is None else coupling[part],
-            )
-            right = target[part, : self.free].reshape(len(flat), -1)
-            for b in range(len(flat)):
-                solution = _solution(flat[b], right[b])
-                steps[start + b, : self.free] = solution.reshape(self.free, -1)
+        right = target[:, : self.free].reshape(len(target), -1)
+        for step, factor, vector in zip(steps, self.factors, right, strict=True):
+            step[: self.free] = _solution(factor, vector).reshape(self.free, -1)
         return steps
 
-    def _assemble(self, curvature, graph, own, coupling) -> np.ndarray:
+    def _assemble(self, multipliers, graph, own, coupling) -> np.ndarray:
         """The matrices ``(B, (K - 1) d, (K - 1) d)``, valid until the next call."""
-        batch, classes, n = curvature.shape
+        batch, classes, n = multipliers.shape
         free, entries = self.free, len(self.row)
-        rows = np.concatenate([curvature[:, :free], curvature.sum(1, keepdims=True)], axis=1)
+        rows = self.rows[:batch]
+        np.multiply(multipliers, multipliers, out=rows)
+        rows[:, free] += rows[:, :free].sum(1)  # the last class's own rows count here only
         weights, grams = rows.reshape(batch * classes, n), self.grams[:, :batch]
         for j, members in enumerate(self.members):
             out = grams[j].reshape(batch * classes, entries)
             np.matmul(weights[:, members], self.squares[members], out=out)
-        diagonal = grams[:, :, :free].sum(0)
-        diagonal += grams[:free, :, free].transpose(1, 0, 2)
+        blocks = self.blocks[:batch]
+        pairs = graph[..., :free, :free].reshape(batch, -1, free * free).transpose(0, 2, 1)
         squares = own[..., self.row] * own[..., self.column]
-        for k in range(free):
-            blocks = self.blocks[:batch, k, k:]
-            if own.shape[1] == 1:
-                np.multiply(graph[:, 0, k, k:free, None], squares, out=blocks)
-            else:
-                np.matmul(graph[:, :, k, k:free].transpose(0, 2, 1), squares, out=blocks)
-            blocks[:, 0] += diagonal[:, k]
-            blocks[:, 1:] -= grams[k, :, k + 1 : free]
-            blocks[:, 1:] -= grams[k + 1 : free, :, k].transpose(1, 0, 2)
+        flat = blocks.reshape(batch, free * free, entries)
+        (np.multiply if own.shape[1] == 1 else np.matmul)(pairs, squares, out=flat)
+        blocks -= grams[:free, :, :free].transpose(1, 0, 2, 3)
+        blocks -= grams[:free, :, :free].transpose(1, 2, 0, 3)
+        diagonal = flat[:, :: free + 1]
+        diagonal += grams[:, :, :free].sum(0)
+        diagonal += grams[:free, :, free].transpose(1, 0, 2)
         flat = self.flat[:batch].reshape(batch, -1)
         np.take(self.blocks[:batch].reshape(batch, -1), self.places, axis=1, out=flat, mode="clip")
         matrices = self.flat[:batch]
@@ -98,17 +97,25 @@ class NewtonSystems:
         return matrices
 
 
-def _solution(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Solution of a symmetric system by Cholesky's factorisation, which overwrites the upper half
-    of ``matrix``; by elimination where that is not definite to rounding."""
+def _factor(matrix: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Cholesky's factor of a symmetric matrix, which takes the place of its upper half, and
+    ``True``; the matrix itself and ``False`` where it is not definite to rounding."""
     diagonal = matrix.diagonal().copy()
-    solution, failed = dposv(matrix.T, target, lower=1, overwrite_a=1)[1:]
+    factor, failed = dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
     if not failed:
-        return solution
+        return factor, True
     whole = np.tril(matrix, -1)  # the half that the factorisation did not touch
     whole += whole.T
     whole[np.diag_indices(len(whole))] = diagonal
+    return whole, False
+
+
+def _solution(factor: tuple[np.ndarray, bool], target: np.ndarray) -> np.ndarray:
+    """Solution of a system from its :func:`_factor`; by elimination where that is the matrix."""
+    matrix, definite = factor
+    if definite:
+        return dpotrs(matrix, target, lower=1)[0]
     try:
-        return np.linalg.solve(whole, target)
+        return np.linalg.solve(matrix, target)
     except np.linalg.LinAlgError:
         return np.zeros_like(target)

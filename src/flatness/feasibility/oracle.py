@@ -57,8 +57,7 @@ class Oracle:
     is 1 where a member of the training policy is known, -1 where neither a member nor a refutation
     was found. ``exact``: what floating point leaves open goes to rational arithmetic; with
     ``ties = "decide"`` a refutation that holds within rounding only does, too. ``centre (K, d)``
-    and ``inverse`` are those of :meth:`PolicyCone.centre`, ``None`` where floating point finds no
-    member.
+    is that of the cone, ``None`` where floating point finds no member.
 
     Raises :class:`TrainingPolicyInfeasible`, with a Farkas vector that passed its test, where no
     last layer keeps the labels.
@@ -84,9 +83,8 @@ class Oracle:
         self.budget = rational.Budget()
         self.policy, member = self._member()
         self.centre: np.ndarray | None = None
-        self.inverse: np.ndarray | None = None
         if member is not None:
-            self.centre, self.inverse = self.cone.centre(member)
+            self.centre = self.cone.centre(member)
 
     def in_policy(self, layers: np.ndarray) -> np.ndarray:
         """Mask ``(B,)`` of the layers ``(B, K, D + 1)`` of the frame whose margins at all training
@@ -148,6 +146,8 @@ class Oracle:
 
         def enter(room):
             nonlocal queue
+            if not room:
+                return queue[:0], np.empty(0)
             queue = docket.queue(queue)
             new, queue = queue[:room], queue[room:]
             return new, docket.starts(new) if len(new) else np.empty(0)

@@ -14,7 +14,7 @@ neither. What floating point cannot decide goes to rational arithmetic
 (:mod:`flatness.feasibility.exact`), which also tells refutations from ties within rounding.
 
 A network's pairs are settled in stages over one oracle and one ledger of verdicts: the centre of
-the cone and rays from it (one factorisation); refutations from two classes (least squares in
+the cone, which gives every probe a class; refutations from two classes (least squares in
 ``R^(D+1)``); then :meth:`flatness.feasibility.oracle.Oracle.decide` for what is left.
 """
 
@@ -30,7 +30,6 @@ from flatness.feasibility.oracle import FEASIBLE, INFEASIBLE, UNDECIDED, Oracle
 from flatness.feasibility.verdicts import EnsembleVerdicts, PairVerdicts, _Ledger
 
 TIES = rules.one_of("mark", "decide")
-AT_ONCE = 50  # rays offered together: their slacks should stay in the cache
 
 
 @checked(features=None, labels=None, probes=None, num_classes=None, exact=None, ties=TIES)
@@ -131,37 +130,25 @@ def _pair_verdicts(
     oracle = Oracle(features, labels, probes, num_classes, exact, ties)
     ledger = _Ledger(oracle)
     if oracle.policy == FEASIBLE:
-        above = _rays(oracle, ledger)
-        _two_classes(oracle, ledger, above)
+        if oracle.centre is not None:
+            ledger.offer(np.arange(1), oracle.centre[None], "centre")
+        _two_classes(oracle, ledger)
         left = ledger.left()
         oracle.decide(oracle.n + left[:, :1], left[:, 1:], ledger)
     return ledger.close()
 
 
-def _rays(oracle: Oracle, ledger: _Ledger) -> np.ndarray:
-    """Offer the centre and the rays from it; ``[p, c, a]``: whether a layer that keeps the points
-    of ``a`` and ``c`` apart puts ``c`` above ``a`` at probe ``p``."""
-    classes, own = oracle.num_classes, ledger.own
-    if oracle.centre is None or oracle.inverse is None:
-        return np.zeros((len(own), classes, classes), dtype=bool)
-    rays = oracle.cone.rays(oracle.centre, oracle.inverse, own)
-    rays = np.concatenate([oracle.centre[None], rays])
-    for start in range(0, len(rays), AT_ONCE):
-        part = rays[start : start + AT_ONCE]
-        ledger.offer(np.arange(len(part)), part, "rays")
-    return refutations.sides(oracle.cone, oracle.centre, own)
-
-
-def _two_classes(oracle: Oracle, ledger: _Ledger, above: np.ndarray) -> None:
-    """Refute pairs by the points of two classes, where no layer seen so far speaks against it."""
-    centre = (
-        oracle.centre
-        if oracle.centre is not None
-        else np.zeros((oracle.num_classes, oracle.cone.d))
-    )
+def _two_classes(oracle: Oracle, ledger: _Ledger) -> None:
+    """Refute pairs by the points of two classes, where no direction seen so far speaks against
+    it."""
+    classes = oracle.num_classes
+    centre = np.zeros((classes, oracle.cone.d)) if oracle.centre is None else oracle.centre
+    above = refutations.sides(oracle.cone, centre, ledger.own)
+    above[:, range(classes), range(classes)] = True
+    order = np.argsort(-(ledger.own @ centre.T), axis=1, kind="stable")
     for number, (probe, label) in enumerate(ledger.left()):
-        for rival in np.argsort(-(centre @ ledger.own[probe]), kind="stable"):
-            if rival == label or above[probe, label, rival]:
+        for rival in order[probe][~above[probe, label, order[probe]]]:
+            if above[probe, label, rival]:
                 continue
             own = np.array([oracle.n + probe])
             answer = refutations.two_class(oracle.cone, ledger.own[probe], label, rival, oracle.n)

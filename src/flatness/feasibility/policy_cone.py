@@ -26,11 +26,13 @@ import numpy as np
 from flatness._internal.arguments import integer, integer_array, real_array
 from flatness.feasibility.newton_systems import NewtonSystems
 
-ETA_MAX = 1e13  # beyond it the barrier is as sharp as float64 lets it be
+VISIBLE = 100.0  # the smallest slack of a sharp barrier is so many times its rounding
 ETA_PER_ROW = 1000.0  # at the start, for each own row
 BELOW = 0.03  # t starts so far below the smallest own slack
 TOGETHER = 15  # systems assembled together: they should stay in the cache
 FARTHEST = 0.99  # a step goes so far of the way to the nearest wall
+BEND, BENDS = 0.6, 3  # multiples of Chebyshev's second-order term that are tried
+STRETCH = 5.0  # a bent step grows so much at most
 
 
 class PolicyCone:
@@ -85,9 +87,10 @@ class PolicyCone:
         return np.divide(1.0, slack, out=slack)
 
     def _gradient(self, lam: np.ndarray) -> np.ndarray:
-        flows = lam.copy()  # as large as _flows of the common points
-        flows[self._own] -= lam.sum(1)
-        return flows @ self.points
+        lam[self._own] = -lam.sum(1)  # for the moment: _flows of the common points, negative
+        gradient = lam.reshape(len(lam) * self.num_classes, self.n) @ self.points
+        lam[self._own] = 0.0
+        return gradient.reshape(len(lam), self.num_classes, self.d)
 
     def _hessian(self, curvature: np.ndarray) -> np.ndarray:
         batch, classes, d = len(curvature), self.num_classes, self.d
@@ -102,22 +105,18 @@ class PolicyCone:
         hessian[:, diagonal, diagonal] = grams.sum(1) + grams.sum(2)
         return hessian.reshape(batch, classes, classes, d, d)
 
-    def centre(self, layer: np.ndarray, steps: int = 40) -> tuple[np.ndarray, np.ndarray]:
-        """Minimiser of the barrier without own points, and the inverse Hessian there.
-
-        ``layer (K, d)`` must be strictly inside.  Returns ``(K, d)`` and ``(K, d, K, d)``.
-        """
+    def centre(self, layer: np.ndarray, steps: int = 40) -> np.ndarray:
+        """Minimiser of the barrier without own points, from a ``layer (K, d)`` strictly inside."""
         layers, size = layer[None], self.num_classes * self.d
-        inverse = np.eye(size)
         for _ in range(steps):
             lam = self.multipliers(layers)
             gradient = self._gradient(lam) + layers
             hessian = self._hessian(lam * lam)[0].transpose(0, 2, 1, 3).reshape(size, size)
+            hessian[np.diag_indices(size)] += 1.0
             try:
-                inverse = np.linalg.inv(hessian + np.eye(size))
+                step = -np.linalg.solve(hessian, gradient.ravel()).reshape(layers.shape)
             except np.linalg.LinAlgError:  # slacks too unlike for floating point: stay here
                 break
-            step = -(inverse @ gradient.ravel()).reshape(layers.shape)
             reach = (-self.slacks(step) * lam).max()
             moved = layers + min(1.0, 0.95 / max(reach, 1e-300)) * step
             if not (self.slacks(moved) + self.own_class > 0).all():
@@ -125,24 +124,7 @@ class PolicyCone:
             layers = moved
             if -(gradient * step).sum() < 1e-6:
                 break
-        return layers[0], inverse.reshape(self.num_classes, self.d, self.num_classes, self.d)
-
-    def rays(self, centre: np.ndarray, inverse: np.ndarray, probes: np.ndarray) -> np.ndarray:
-        """From the centre, for every probe and class, the farthest member along the ray that raises
-        that logit.
-
-        The direction is the Newton direction ``H^{-1} (e_c (x) p)``; shape ``(q * K, K, d)``.
-        """
-        classes, d = self.num_classes, self.d
-        rays = np.empty((len(probes), classes, classes, d))
-        lam = self.multipliers(centre[None])
-        for ray, probe in zip(rays, probes, strict=True):
-            directions = (inverse @ probe).transpose(2, 0, 1)
-            pace = self.slacks(directions)
-            pace *= lam
-            length = 0.98 / np.maximum(-pace.min((1, 2), initial=0.0), 1e-3)
-            ray[:] = centre + length[:, None, None] * directions
-        return rays.reshape(-1, classes, d)
+        return layers[0]
 
     def push(
         self,
@@ -206,13 +188,23 @@ class PolicyCone:
             layers, t, progress = self._step(systems, layers, t, eta, own[index], own_labels[index])
             age, eta = age + 1, np.where(progress < 1.5, 10.0 * eta, eta)
             going = ~inspect(index, layers)
-            over = going & ((age == steps) | (eta > ETA_MAX))
+            over = going & ((age == steps) | (eta > _sharpest(layers, own[index])))
             stuck += [(int(b), layer) for b, layer in zip(index[over], layers[over], strict=True)]
             going &= ~over
             index, age, layers, t, eta = (v[going] for v in (index, age, layers, t, eta))
 
     def _step(self, systems, layers, t, eta, own, own_labels):
-        """The layers and levels after one damped step, and its length in the local norm."""
+        """The layers and levels after one damped step, and the length of its straight part in the
+        local norm."""
+        parts = [
+            self._part(
+                systems, *(v[i : i + systems.width] for v in (layers, t, eta, own, own_labels))
+            )
+            for i in range(0, len(layers), systems.width)
+        ]
+        return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+    def _part(self, systems, layers, t, eta, own, own_labels):
         is_label = np.arange(self.num_classes) == own_labels[..., None]
         lam = self.multipliers(layers)
         slack = _own_slacks(layers, own, own_labels) - t[:, None, None]
@@ -223,34 +215,81 @@ class PolicyCone:
         # own rows: gradient, curvature, and the coupling of W with t, which is eliminated
         flows = _flows(pull, is_label)
         coupling = flows.transpose(0, 2, 1) @ own
-        gradient_t = mu.sum((1, 2)) - eta
-        graph = _graphs(pull, own_labels)
+        graph = _graphs(pull, flows, is_label)
         single = own.shape[1] == 1
         if single:
             graph -= flows[..., :, None] * (flows / total[:, None, None])[..., None, :]
-        curvature = lam * lam
-        gradient = self._gradient(lam) + layers - _flows(mu, is_label).transpose(0, 2, 1) @ own
-        step = systems.solve(
-            curvature,
-            graph,
-            own,
-            None if single else coupling / np.sqrt(total)[:, None, None],
-            -gradient - (gradient_t / total)[:, None, None] * coupling,
-        )
-        step_t = ((coupling * step).sum((1, 2)) - gradient_t) / total
+        root = None if single else coupling / np.sqrt(total)[:, None, None]
+        systems.factorise(lam, graph, own, root)
+
+        def solve(gradient, gradient_t):
+            step = systems.solve(-gradient - (gradient_t / total)[:, None, None] * coupling)
+            step_t = ((coupling * step).sum((1, 2)) - gradient_t) / total
+            own_pace = (_own_slacks(step, own, own_labels) - step_t[:, None, None]) * mu
+            pace = self.slacks(step)
+            pace *= lam
+            return step, step_t, pace, own_pace
+
+        def slope(lam, mu):
+            return self._gradient(lam) - _flows(mu, is_label).transpose(0, 2, 1) @ own
+
+        gradient, gradient_t = slope(lam, mu) + layers, mu.sum((1, 2)) - eta
+        step, step_t, pace, own_pace = solve(gradient, gradient_t)
         decrement = np.sqrt(np.maximum(0.0, -(gradient * step).sum((1, 2)) - gradient_t * step_t))
-        own_pace = (_own_slacks(step, own, own_labels) - step_t[:, None, None]) * mu
-        pace = self.slacks(step)
-        pace *= lam
-        reach = -np.minimum(pace.min((1, 2), initial=0.0), own_pace.min((1, 2)))
-        length = np.minimum(1.0, FARTHEST / np.maximum(reach, 1e-300))
-        return layers + length[:, None, None] * step, t + length * step_t, decrement * length
+        length = np.minimum(1.0, FARTHEST / np.maximum(_reach(pace, own_pace), 1e-300))
+        walled = length < 1.0
+        step, step_t = length[:, None, None] * step, length * step_t
+        if walled.any():
+            pace *= length[:, None, None]
+            own_pace *= length[:, None, None]
+            pull = mu * own_pace**2
+            push = np.multiply(pace, pace)
+            push *= lam
+            curved = slope(push, pull), pull.sum((1, 2))
+            bend, bend_t, *bend_paces = solve(*curved)
+            beta, stretch = _bend(step_t, bend_t, (pace, own_pace), bend_paces)
+            beta, stretch = np.where(walled, beta, 0.0), np.where(walled, stretch, 1.0)
+            step = stretch[:, None, None] * (step + beta[:, None, None] * bend)
+            step_t = stretch * (step_t + beta * bend_t)
+        return layers + step, t + step_t, decrement * length
+
+
+def _reach(*paces: np.ndarray) -> np.ndarray:
+    """What part of the way to the nearest wall, of those ahead, a step ``(B, ., .)`` goes."""
+    return -np.minimum.reduce([pace.min((1, 2), initial=0.0) for pace in paces])
+
+
+def _bend(step_t, bend_t, paces, bend_paces) -> tuple[np.ndarray, np.ndarray]:
+    """The coefficient among multiples of ``BEND`` with which the step, with ``bend`` added and then
+    scaled to go nearly to the wall, lifts ``t`` most, and the scale. Overwrites the paces."""
+    best = np.full(len(step_t), -np.inf)
+    beta, stretch = np.zeros_like(best), np.zeros_like(best)
+    for bent in bend_paces:
+        bent *= BEND
+    for value in BEND * np.arange(1, BENDS + 1):
+        for pace, bent in zip(paces, bend_paces, strict=True):
+            pace += bent
+        scale = FARTHEST / np.maximum(_reach(*paces), FARTHEST / STRETCH)
+        rise = scale * (step_t + value * bend_t)
+        better = rise > best
+        best[better], beta[better], stretch[better] = rise[better], value, scale[better]
+    return beta, stretch
+
+
+def _sharpest(layers: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The largest ``eta`` that float64 resolves, for each problem: its smallest own slack, about
+    ``1 / eta``, against the rounding of a difference of two logits."""
+    size = np.linalg.norm(layers, axis=-1).max(1) * np.linalg.norm(own, axis=-1).max(1)
+    rounding = (layers.shape[-1] + 2) * 2.0**-52 * size
+    return 1.0 / (VISIBLE * np.maximum(rounding, 1e-300))
 
 
 def _own_slacks(layers: np.ndarray, own: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """``<w_c - w_k, p>`` for layers ``(B, K, d)``, own points ``(B, r, d)``: ``(B, r, K)``."""
     logits = own @ layers.transpose(0, 2, 1)
-    return np.take_along_axis(logits, labels[..., None], -1) - logits
+    batch, r, classes = logits.shape
+    label = labels.ravel() + classes * np.arange(batch * r)
+    return logits.ravel()[label].reshape(batch, r, 1) - logits
 
 
 def _flows(weights: np.ndarray, is_label: np.ndarray) -> np.ndarray:
@@ -258,13 +297,9 @@ def _flows(weights: np.ndarray, is_label: np.ndarray) -> np.ndarray:
     return is_label * weights.sum(-1, keepdims=True) - weights
 
 
-def _graphs(pull: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _graphs(pull: np.ndarray, flows: np.ndarray, is_label: np.ndarray) -> np.ndarray:
     """``sum_k pull[k] (e_c - e_k)(e_c - e_k)^T`` for each own point: ``(B, r, K, K)``."""
-    batch, r, classes = pull.shape
-    graph = np.zeros((batch, r, classes, classes))
-    b, s, k = np.ogrid[:batch, :r, :classes]
-    graph[b, s, k, k] = pull
-    graph[b, s, labels[..., None], k] -= pull
-    graph[b, s, k, labels[..., None]] -= pull
-    graph[b[..., 0], s[..., 0], labels, labels] = pull.sum(-1)
+    graph = is_label[..., :, None] * flows[..., None, :]
+    graph -= pull[..., :, None] * is_label[..., None, :]
+    np.einsum("...kk->...k", graph)[...] += pull
     return graph

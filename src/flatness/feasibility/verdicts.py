@@ -111,6 +111,7 @@ class _Ledger:
         self.witness_of, self.refutation_of = np.full(shape, -1), np.full(shape, -1)
         self.proven = np.zeros(shape, dtype=bool)
         self.layers: list[np.ndarray] = []  # witnesses, in the coordinates of the cone
+        self.framed: list[np.ndarray] = []  # and in the frame, as they were tested
         self.rational: dict[int, np.ndarray] = {}
         self.refutations: list[Farkas] = []
         self.settled: dict[str, int] = {}
@@ -155,20 +156,23 @@ class _Ledger:
         gaps -= gaps.max(1, keepdims=True)
         number, won, probes = np.nonzero((gaps > -self.blur) & (self.verdict.T == UNDECIDED))
         code, left = probes * gaps.shape[1] + won, np.arange(len(number))
-        certain = [left[:0]]
+        certain, asked = [left[:0]], np.zeros(len(number), dtype=bool)
+        given = np.zeros(self.verdict.size, dtype=bool)
+        frames = np.empty((*layers.shape[:2], self.points.shape[1]))
         while len(left):  # the first layer that gives a pair for certain is its witness
             first = left[np.unique(code[left], return_index=True)[1]]
             tried, which = np.unique(number[first], return_inverse=True)
-            framed = layers[tried] @ self.oracle.transform
+            frames[tried] = framed = layers[tried] @ self.oracle.transform
             depth = _depths(framed[which], self.points[probes[first]], won[first])
             deep = first[self.oracle.in_policy(framed)[which] & (depth > MARGIN)]
-            left = left[~np.isin(left, first) & ~np.isin(code[left], code[deep])]
+            asked[first] = given[code[deep]] = True
+            left = left[~(asked[left] | given[code[left]])]
             certain.append(deep)
         taken, before = np.concatenate(certain), len(self.layers)
         entered = np.unique(number[taken])
         for n in entered:
             mine = np.sort(taken[number[taken] == n])
-            self._enter(probes[mine], won[mine], layers[n], step)
+            self._enter(probes[mine], won[mine], layers[n], frames[n], step)
         if len(entered):
             self._remember(gaps[entered].transpose(0, 2, 1), before)
 
@@ -183,14 +187,15 @@ class _Ledger:
     def accept(self, index: int, layer: np.ndarray, step: str) -> None:
         probe, label = self.pairs[index]
         self.rational[len(self.layers)] = layer
-        nothing = np.zeros((self.oracle.num_classes, self.oracle.cone.d))
-        self._enter(np.array([probe]), np.array([label]), nothing, step)
+        blank = (np.zeros((len(layer), d)) for d in (self.oracle.cone.d, self.points.shape[1]))
+        self._enter(np.array([probe]), np.array([label]), *blank, step)
 
-    def _enter(self, probes, labels, layer, step) -> None:
+    def _enter(self, probes, labels, layer, framed, step) -> None:
         if len(probes):
             self.verdict[probes, labels], self.proven[probes, labels] = FEASIBLE, True
             self.witness_of[probes, labels] = len(self.layers)
             self.layers.append(layer)
+            self.framed.append(framed)
             self.settled[step] = self.settled.get(step, 0) + len(probes)
 
     def refute(self, index: int, farkas: Farkas, proven: bool, step: str) -> None:
@@ -204,11 +209,13 @@ class _Ledger:
         """The verdicts, with witnesses for the given features; one that rounding would spoil is
         kept as fractions."""
         frame, shape = self.oracle.frame, (0, self.oracle.num_classes, self.points.shape[1])
-        framed = np.stack(self.layers) @ self.oracle.transform if self.layers else np.empty(shape)
+        framed = np.stack(self.framed) if self.framed else np.empty(shape)
         given = frame.given(framed)
         rational = {number: frame.rational(layer) for number, layer in self.rational.items()}
         again = frame.framed(given)
-        good = self.oracle.in_policy(again) if len(again) else np.empty(0, dtype=bool)
+        good = (again == framed).all((1, 2))  # the numbers that passed the test
+        good[~good] = self.oracle.in_policy(again[~good])
+        good[list(rational)] = False
         if frame.shift.any():
             probes, labels = np.nonzero(self.verdict == FEASIBLE)
             numbers = self.witness_of[probes, labels]

@@ -12,6 +12,7 @@ a6_nongeneralising) asks how flat the bad ones can be.  Our own construction.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -54,16 +55,16 @@ class Adversary:
         return torch.where(self.relative >= self.badness, self.flatness, torch.inf).amin(0)
 
 
-def _pull(a, W, target, activation):
+def _pull(a, W, crossing, activation):
     """E (f + h)^2 - E h^2 = E f^2 + 2 E f h, (M,), and its gradients in a (M, m) and W (M, m, d);
-    standard Gaussian x.
+    standard Gaussian x; `crossing` is the `_target_field` of h.
     """
     p, length = activation.degree, W.norm(dim=-1).clamp_min(1e-12)
     unit, mass = W / length[:, :, None], a * length**p
     K, slope = _kernel_with_slope(unit @ unit.mT, activation)
     field = (K @ mass[:, :, None])[..., 0]  # E f s(<u_j, x>)
     force = slope @ (mass[:, :, None] * unit)
-    cross, cross_force = _target_field(unit, target, activation)
+    cross, cross_force = crossing(unit)
     value = (mass * (field + 2 * cross)).sum(-1)
     by_mass, by_unit = 2 * (field + cross), 2 * mass[:, :, None] * (force + cross_force)
     by_unit = by_unit - (by_unit * unit).sum(-1, keepdim=True) * unit
@@ -71,19 +72,31 @@ def _pull(a, W, target, activation):
     return value, by_mass * length**p, by_length[:, :, None] * unit + by_unit / length[:, :, None]
 
 
-def _target_field(unit, target, activation):
-    """E h s(<u_j, x>), (M, m), and its gradient in u_j, (M, m, d)."""
+def _target_field(target, activation):
+    """The function of unit vectors u_j that gives E h s(<u_j, x>), (M, m), and its gradient in u_j,
+    (M, m, d).
+    """
     try:  # the target as a network: the same closed form
         teacher = target.teacher(activation)
     except ValueError:
-        with torch.enable_grad():
-            unit = unit.detach().requires_grad_()
-            field = target_field(unit, target, activation)
-            return field.detach(), torch.autograd.grad(field.sum(), unit)[0]
+        return partial(_by_autograd, target=target, activation=activation)
     length = teacher.W.norm(dim=-1)
-    K, slope = _kernel_with_slope(unit @ (teacher.W / length[:, :, None]).mT, activation)
+    ahead = teacher.W / length[:, :, None]
     mass = (teacher.a * length**activation.degree)[:, :, None]
-    return (K @ mass)[..., 0], slope @ (mass * teacher.W / length[:, :, None])
+    force = mass * teacher.W / length[:, :, None]
+
+    def field(unit):
+        K, slope = _kernel_with_slope(unit @ ahead.mT, activation)
+        return (K @ mass)[..., 0], slope @ force
+
+    return field
+
+
+def _by_autograd(unit, target, activation):
+    with torch.enable_grad():
+        unit = unit.detach().requires_grad_()
+        field = target_field(unit, target, activation)
+        return field.detach(), torch.autograd.grad(field.sum(), unit)[0]
 
 
 @checked(
@@ -154,11 +167,12 @@ def adversary(
     scale = reference / (square - mean**2)
     low, high = (torch.full_like(scale, mu).log() for mu in bracket)
     candidates, flat, relative, pulls = [], [], [], []
+    crossing = _target_field(target, activation)
     for _ in range(rounds):
         mu = ((low + high) / 2).exp()
 
         def pull(a, W, lam, mu=mu):
-            _, grad_a, grad_W = _pull(a, W, target, activation)
+            _, grad_a, grad_W = _pull(a, W, crossing, activation)
             strength = lam * mu * scale
             return strength[:, None] * grad_a, strength[:, None, None] * grad_W
 

@@ -22,7 +22,9 @@ import torch
 from flatness._internal import rules
 from flatness._internal.checks import checked
 from flatness.interpolators.cells import cell_count
+from flatness.interpolators.column_generation import Master
 from flatness.interpolators.dual import simple_supremum
+from flatness.interpolators.multipliers import Multipliers
 from flatness.interpolators.off_kinks import network_off_kinks
 from flatness.interpolators.polish import InterpolationError
 from flatness.interpolators.pricing import _by_cells, _by_faces, _directions, _Problem
@@ -32,6 +34,7 @@ from flatness.symmetry.orbits import orbit_minimum
 
 WARM = (3000, 40)  # beyond so many cells, so many rounds on faces come before the cells
 MANY, PATIENCE = 200, 2  # beyond so many samples rounds on faces end after two without gain
+FEW = 0.1  # neurons per sample: a start with fewer makes the programme degenerate
 SPAN = 1e-9  # labels further than this (relative) from the span of all features are out of reach
 
 
@@ -116,7 +119,10 @@ def certified_flattest(
     else:
         many = rounds is None and len(x) > MANY
         rounds = rounds if rounds is not None else 4 if many else 8
-        neurons, weights, xi = _by_faces(problem, first, rounds, rng, PATIENCE if many else None)
+        few = start is not None and int((start.a != 0).sum()) < FEW * len(x)
+        method = Multipliers if few and len(x) > MANY else Master
+        patience = PATIENCE if many else None
+        neurons, weights, xi = _by_faces(problem, first, rounds, rng, patience, method)
         supremum, bounded_by = simple_supremum(xi, problem.x, activation, len(x)), "Cauchy-Schwarz"
     xi, supremum, bounded_by = _best_dual(problem, xi, supremum, bounded_by)
     net = network_off_kinks(neurons, weights, problem.x, problem.y, activation, problem.count, rng)

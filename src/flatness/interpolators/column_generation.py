@@ -54,7 +54,7 @@ class Master:
     """min sum_j alpha_j + |slack|_price over sum_j alpha_j column_j + slack = y, alpha >= 0."""
 
     def __init__(self, y: np.ndarray, price: np.ndarray):
-        self.columns = np.zeros((0, len(y)))
+        self.y, self.columns = y, np.zeros((0, len(y)))
         self.highs = highspy.Highs()
         for option, value in (
             ("output_flag", False),
@@ -71,6 +71,12 @@ class Master:
         """Append columns (K, n) of cost 1."""
         self._append(columns, np.ones(len(columns)))
         self.columns = np.concatenate([self.columns, columns])
+
+    def keep(self, which: np.ndarray, price: np.ndarray) -> Master:
+        """The programme of some of the columns (a mask) at another price of slack."""
+        kept = Master(self.y, price)
+        kept.add(self.columns[which])
+        return kept
 
     def _append(self, columns: np.ndarray, cost: np.ndarray) -> None:
         K, n = columns.shape

@@ -15,6 +15,7 @@ from flatness.interpolators.cells import cells
 from flatness.interpolators.climb import climb, face_neighbours
 from flatness.interpolators.column_generation import Master, Neurons, both_sides, scaled_columns
 from flatness.interpolators.dual import CellDuals
+from flatness.interpolators.multipliers import Multipliers
 from flatness.networks.activations import Activation
 
 PRICE = 30.0  # of a unit of slack, in units of (2/n) |x_i|, the cost of a neuron of its own
@@ -87,13 +88,13 @@ def _by_cells(problem, neurons, tolerance, until):
     return *_worth(neurons, weights, master.columns @ xi), inner, bound
 
 
-def _by_faces(problem, neurons, rounds, rng, patience=None):
+def _by_faces(problem, neurons, rounds, rng, patience=None, method=Master):
     """Rounds of columns on faces near the neurons in use and by ascent: (neurons, their weights,
-    xi); they end after `patience` in a row without gain.
+    xi); they end after `patience` in a row without gain.  `method` solves the programmes.
     """
     x, n = problem.x, len(problem.y)
     price = 100 * PRICE
-    master = _master(problem, neurons, price)
+    master = _master(problem, neurons, price, method)
     value, weights, xi, slack = master.solve()
     idle = 0
     for done in range(rounds):
@@ -111,7 +112,7 @@ def _by_faces(problem, neurons, rounds, rng, patience=None):
             price *= 10 if dearer else 1
             keep = (weights > 0) | (master.columns @ xi > 0.95)
             neurons = neurons[keep]
-            master = _master(problem, neurons, price)
+            master = master.keep(keep, price * problem.price())
         master.add(scaled_columns(more, x, problem.activation, problem.count))
         neurons, before = neurons + more, value
         value, weights, xi, slack = master.solve()
@@ -121,8 +122,13 @@ def _by_faces(problem, neurons, rounds, rng, patience=None):
     return *_worth(neurons, weights, master.columns @ xi), xi
 
 
-def _master(problem: _Problem, neurons: Neurons, price: float) -> Master:
-    master = Master(problem.y, price * problem.price())
+def _master(
+    problem: _Problem,
+    neurons: Neurons,
+    price: float,
+    method: type[Master] | type[Multipliers] = Master,
+) -> Master | Multipliers:
+    master = method(problem.y, price * problem.price())
     master.add(scaled_columns(neurons, problem.x, problem.activation, problem.count))
     return master
 

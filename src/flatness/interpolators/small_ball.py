@@ -74,7 +74,8 @@ def smallest_energy(
     """
 
     def energy(z):
-        return activation(z).square(), 2 * activation(z) * activation.derivative(z)
+        value = activation(z)
+        return value.square(), 2 * value * activation.derivative(z)
 
     return _descend_sphere(as_batch(x, x.shape[-1]), [energy], energy, generator, restarts, steps)
 
@@ -129,18 +130,25 @@ def _descend_sphere(x, stages, exact, generator, restarts, steps):
         value = exact(x @ W.mT)[0].mean(1)
         return value[:, 0], W[:, 0]
     for smooth in stages:
-        value, rate = smooth(x @ W.mT)[0].mean(1), torch.full_like(W[..., :1], 0.1)
+        value, gradient = _on_sphere(x, W, smooth)
+        rate = torch.full_like(W[..., :1], 0.1)
         for _ in range(steps // len(stages)):
-            gradient = smooth(x @ W.mT)[1].mT @ x / x.shape[1]
-            gradient = gradient - (gradient * W).sum(-1, keepdim=True) * W
             trial = W - rate * gradient
             trial = trial / trial.norm(dim=-1, keepdim=True)
-            after = smooth(x @ trial.mT)[0].mean(1)
+            after, slope = _on_sphere(x, trial, smooth)
             better = after < value
-            W, value = torch.where(better[:, :, None], trial, W), torch.where(better, after, value)
-            rate = torch.where(better[:, :, None], rate * 1.2, rate / 2)
+            value, better = torch.where(better, after, value), better[:, :, None]
+            W, gradient = torch.where(better, trial, W), torch.where(better, slope, gradient)
+            rate = torch.where(better, rate * 1.2, rate / 2)
     best, index = exact(x @ W.mT)[0].mean(1).min(-1)
     return best, W[torch.arange(len(W), device=W.device), index]
+
+
+def _on_sphere(x, W, smooth):
+    """The mean over the samples at unit directions, and its gradient along the sphere."""
+    value, slope = smooth(x @ W.mT)
+    gradient = slope.mT @ x / x.shape[1]
+    return value.mean(1), gradient - (gradient * W).sum(-1, keepdim=True) * W
 
 
 @checked(ratio=rules.above(0))

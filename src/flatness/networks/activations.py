@@ -62,7 +62,8 @@ class Activation:
         if p == 1 and not self.kinked:
             return torch.full_like(z, self.plus)
         if p == 1:
-            return self.plus * (z > 0).to(z.dtype) - self.minus * (z < 0).to(z.dtype)
+            rising = self.plus * (z > 0).to(z.dtype)
+            return rising - self.minus * (z < 0).to(z.dtype) if self.minus else rising
         slope = self.plus * p * _power(z.clamp(min=0), p - 1)
         if self.minus == 0:
             return slope

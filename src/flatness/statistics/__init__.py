@@ -9,6 +9,7 @@
 * `ranks`: rank correlation with intervals. An estimate never stands alone.
 * `scaling`: power laws and ratios from a few seeds: one estimate per seed, Student's t over
   seeds.
+* `stacked_ranks`: rank correlations of many samples at once, for a bootstrap.
 """
 
 from flatness.statistics.comparisons import (
@@ -44,6 +45,7 @@ from flatness.statistics.ranks import (
     spearman_rho,
 )
 from flatness.statistics.scaling import geometric_mean, power_law, t_interval
+from flatness.statistics.stacked_ranks import stacked_partial_rho, stacked_rho
 
 __all__ = [
     "Crossed",
@@ -73,6 +75,8 @@ __all__ = [
     "shown",
     "spearman",
     "spearman_rho",
+    "stacked_partial_rho",
+    "stacked_rho",
     "t_interval",
     "verdict",
     "welch",

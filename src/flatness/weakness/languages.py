@@ -120,11 +120,7 @@ def superset_sum(values: np.ndarray) -> np.ndarray:
     >>> superset_sum(np.array([1, 10, 100, 1000])).tolist()
     [1111, 1010, 1100, 1000]
     """
-    out = np.array(values)
-    for k in range(_exponent(out)):
-        halves = out.reshape(-1, 2, 1 << k)
-        halves[:, 0] += halves[:, 1]
-    return out
+    return _zeta(values, receiving=0)
 
 
 @checked(values=rules.any_dtype)
@@ -134,10 +130,15 @@ def subset_sum(values: np.ndarray) -> np.ndarray:
     >>> subset_sum(np.array([1, 10, 100, 1000])).tolist()
     [1, 11, 101, 1111]
     """
+    return _zeta(values, receiving=1)
+
+
+def _zeta(values: np.ndarray, receiving: int) -> np.ndarray:
+    """Bit by bit, the half of the sets without it (0) or with it (1) receives the other half."""
     out = np.array(values)
     for k in range(_exponent(out)):
         halves = out.reshape(-1, 2, 1 << k)
-        halves[:, 1] += halves[:, 0]
+        halves[:, receiving] += halves[:, 1 - receiving]
     return out
 
 

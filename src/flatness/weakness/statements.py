@@ -13,7 +13,7 @@ import numpy as np
 
 from flatness._internal.arguments import KindError, integer, integer_array
 from flatness._internal.checks import checked
-from flatness.weakness.languages import Language, subset_sum
+from flatness.weakness.languages import Language, _zeta
 
 
 class ClashError(ValueError):
@@ -133,4 +133,9 @@ def statement_set(lang: Language, statements: Iterable) -> np.ndarray:
 
 def extension(lang: Language, statements: Iterable) -> np.ndarray:
     """Ext(X) as a boolean array: all statements of L_v that contain some statement of the set X."""
-    return (subset_sum(statement_set(lang, statements).astype(np.int64)) > 0) & lang.member
+    return _completions(lang, statement_set(lang, statements))
+
+
+def _completions(lang: Language, chosen: np.ndarray) -> np.ndarray:
+    """Ext of a set of statements that is one already, as a boolean array."""
+    return (_zeta(chosen.astype(np.int64), receiving=1) > 0) & lang.member

@@ -16,8 +16,8 @@ from itertools import combinations
 import numpy as np
 
 from flatness._internal.arguments import integer
-from flatness.weakness.languages import Language, superset_sum
-from flatness.weakness.statements import extension, spell, statement, statement_set
+from flatness.weakness.languages import Language, _zeta, superset_sum
+from flatness.weakness.statements import _completions, extension, spell, statement, statement_set
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Task:
     @cached_property
     def reach(self) -> np.ndarray:
         """Ext(I)."""
-        return extension(self.language, self.inputs)
+        return _completions(self.language, self.inputs)
 
     @cached_property
     def unseen(self) -> np.ndarray:
@@ -75,8 +75,8 @@ def correct_policies(t: Task) -> np.ndarray:
     pi is correct iff all |O| outputs complete it and it has |O| completions in Ext(I): two superset
     sums.
     """
-    within_outputs = superset_sum(t.outputs.astype(np.int64))
-    within_reach = superset_sum(t.reach.astype(np.int64))
+    within_outputs = _zeta(t.outputs.astype(np.int64), receiving=0)
+    within_reach = _zeta(t.reach.astype(np.int64), receiving=0)
     n_outputs = np.count_nonzero(t.outputs)
     return np.flatnonzero(
         t.language.member & (within_outputs == n_outputs) & (within_reach == n_outputs)
@@ -139,13 +139,17 @@ def realisable_tasks(lang: Language, n_inputs: int) -> Iterator[Task]:
     Ext(I).
     """
     integer("n_inputs", n_inputs, 0)
-    for inputs in combinations(np.flatnonzero(lang.member).tolist(), n_inputs):
+    members = np.flatnonzero(lang.member).tolist()
+    sets = np.arange(len(lang.member))
+    for inputs in combinations(members, n_inputs):
         if any(a & b == a or a & b == b for a, b in combinations(inputs, 2)):
             continue
+        chosen = statement_set(lang, inputs)
+        reach = _completions(lang, chosen)
         seen: set[bytes] = set()
-        for policy in np.flatnonzero(lang.member).tolist():
-            made = task_of_policy(lang, inputs, policy)
-            key = made.outputs.tobytes()
+        for policy in members:
+            outputs = reach & (sets & policy == policy)
+            key = outputs.tobytes()
             if key not in seen:
                 seen.add(key)
-                yield made
+                yield Task(lang, chosen, outputs)
