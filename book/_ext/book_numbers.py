@@ -42,15 +42,17 @@ def _chapter(page: str) -> tuple[str, ...]:
     return (found.group().upper(),) if found else ()
 
 
-def through_the_book(app: Sphinx, env: BuildEnvironment) -> None:
+def through_the_book(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """Before Sphinx numbers: its own numbers of the build before."""
     env.toc_fignumbers = getattr(env, "fignumbers_through_the_book", env.toc_fignumbers)
+    return []  # no further page to write
 
 
-def from_each_chapter(app: Sphinx, env: BuildEnvironment) -> None:
+def from_each_chapter(app: Sphinx, env: BuildEnvironment) -> list[str]:
     """After Sphinx has numbered."""
     env.fignumbers_through_the_book = env.toc_fignumbers
     env.toc_fignumbers = by_chapter(env.toc_fignumbers)
+    return []
 
 
 def setup(app: Sphinx) -> dict:
