@@ -71,5 +71,7 @@ def test_a_layer_that_reads_nothing_leaves_zeros():
     features = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0)).double()
     same = torch.ones(1, 4, 3, dtype=torch.float64)  # all outputs alike
     assert (read_features(features, same) == 0).all()
+    rows = torch.tensor([0.1, 0.7, 0.3], dtype=torch.float64).expand(1, 7, 3)
+    assert (read_features(features, rows) == 0).all()  # alike up to rounding of their mean
     with pytest.raises(ValueError, match="weight"):
         read_features(features, same[:, :1])

@@ -218,7 +218,9 @@ def _read(features: Tensor, probed: Tensor, weight: Tensor, points: Split) -> di
     features the read proxy; elsewhere that is the pair proxy, and NaN stands for it here.
     """
     centred = weight - weight.mean(1, keepdim=True)
-    rank = torch.linalg.matrix_rank(centred).cpu().numpy()
+    floor = max(weight.shape[1:]) * torch.finfo(weight.dtype).eps
+    rank = torch.linalg.matrix_rank(centred, atol=floor * torch.linalg.matrix_norm(weight, 2))
+    rank = rank.cpu().numpy()
     count = np.full(len(weight), np.nan)
     less = np.flatnonzero(rank < weight.shape[2])
     if len(less):

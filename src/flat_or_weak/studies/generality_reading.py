@@ -20,7 +20,7 @@ from flat_or_weak.studies import confounds
 from flat_or_weak.studies import generality_plan as plan
 from flat_or_weak.studies.confound_figures import WORDS as confound_words
 from flat_or_weak.studies.generality import IMAGES, TABLES
-from flatness.statistics.comparisons import Measured, measured_pooled
+from flatness.statistics.comparisons import Measured, measured_mean, measured_pooled
 from flatness.statistics.ranks import holm
 
 RECORDS = ("generality_images", "generality_tables")
@@ -124,17 +124,32 @@ def of_rulers() -> pd.DataFrame:
     return correlations(recorded(), tuple((ruler, ()) for ruler in plan.CLAIMED))
 
 
+def what_is_left(table: pd.DataFrame, first: str, second: str) -> dict[str, Measured]:
+    """By setting where both can be read: the partial correlation of ``first`` given ``second``
+    minus that of ``second`` given ``first``, on Fisher's scale, paired by split.
+    """
+    found = {}
+    for name in readable(table, second):
+        part = table[table["setting"] == name]
+        one = confounds.rho_by_split(part, first, (second,))
+        other = confounds.rho_by_split(part, second, (first,))
+        found[name] = measured_mean((np.arctanh(one) - np.arctanh(other)).tolist())
+    return found
+
+
 @cache
-def of_bound() -> pd.DataFrame:
+def of_bound(*family: tuple[str, tuple[str, ...]], without: int | None = None) -> pd.DataFrame:
     """The correlations with test accuracy of the bound of
     :mod:`flat_or_weak.studies.data_dependent_prior` and of its parts, pooled over splits; p
-    corrected by Holm over the five. Networks that did not reach the common loss are left out.
+    corrected by Holm over the ``family``, by default the five planned. Networks that did not reach
+    the common loss are left out, and the split ``without``.
     """
     record = load_record("data_dependent_prior")
     table = record.table[record.table["train_loss"] <= record.config["loss"]]
+    table = table[table["split"] != without] if without is not None else table
     table = table.assign(pair_proxy=0.0)  # none is left out for its policy
     rows = {}
-    for measure, given in BOUND:
+    for measure, given in family or BOUND:
         pooled = confounds.pooled(table, measure, given)
         name = measure + (" | " + ", ".join(given) if given else "")
         rows[name] = measured_pooled(pooled.rho, *pooled.interval, replications=pooled.replications)

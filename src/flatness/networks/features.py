@@ -45,9 +45,10 @@ def read_features(features: Tensor, weight: Tensor) -> Tensor:
     ``weight`` (M, K, D) maps features to K >= 2 outputs. Adding a function to all outputs changes
     no class, so what is read are the coordinates along the rows of (I - 11^T/K) weight: its right
     singular vectors, with zeros in the place of those whose singular value is at most
-    max(K, D) eps times the largest. They carry the outputs up to a common shift and nothing else:
-    an affine map of the outputs recovers them. A unit that no output reads changes nothing, unlike
-    in ``features``; where the matrix has rank D they are the features themselves, rotated.
+    max(K, D) eps times the largest of ``weight`` itself. They carry the outputs up to a common
+    shift and nothing else: an affine map of the outputs recovers them. A unit that no output reads
+    changes nothing, unlike in ``features``; where the matrix has rank D they are the features
+    themselves, rotated.
 
     Source: our chapter c7_generality.
 
@@ -64,6 +65,8 @@ def read_features(features: Tensor, weight: Tensor) -> Tensor:
     centred = weight - weight.mean(1, keepdim=True)
     values, directions = torch.linalg.svd(centred, full_matrices=False)[1:]
     kept = min(width, classes - 1)
-    floor = max(classes, width) * torch.finfo(weight.dtype).eps * values[:, :1]
-    directions = directions[:, :kept] * (values[:, :kept] > floor)[..., None]
+    floor = (
+        max(classes, width) * torch.finfo(weight.dtype).eps * torch.linalg.matrix_norm(weight, 2)
+    )
+    directions = directions[:, :kept] * (values[:, :kept] > floor[:, None])[..., None]
     return features @ directions.mT
