@@ -30,6 +30,7 @@ from flat_or_weak.rulebook.rules import (
 )
 from flat_or_weak.studies import (
     confounds,
+    generality_reading,
     interventions_plan,
     interventions_reading,
     robustness,
@@ -147,6 +148,10 @@ def test_the_running_chapter_has_its_assertions_in_its_source(tmp_path, monkeypa
 # ---- the rows and their records
 
 TABLE_OF, POOLED = estimates.table_of.__wrapped__, splits._pooled.__wrapped__
+ELSEWHERE = {
+    name: getattr(generality_reading, name).__wrapped__
+    for name in ("recorded", "of_rulers", "of_bound")
+}
 
 
 def read_anew(monkeypatch):
@@ -155,6 +160,8 @@ def read_anew(monkeypatch):
     for module in (estimates, splits):
         monkeypatch.setattr(module, "table_of", table_of)
     monkeypatch.setattr(splits, "_pooled", cache(POOLED))
+    for name, read in ELSEWHERE.items():
+        monkeypatch.setattr(generality_reading, name, cache(read))
 
 
 @pytest.fixture
@@ -171,7 +178,7 @@ def recorded(monkeypatch):
             summary = _signed(record.summary, sign)
             return replace(record, table=table(record.table), summary=summary)
 
-        for module in (estimates, vanishing_summary, robustness):
+        for module in (estimates, vanishing_summary, robustness, generality_reading):
             monkeypatch.setattr(module, "load_record", load)
         read_anew(monkeypatch)
 
@@ -264,7 +271,7 @@ def test_missing_evidence_is_open_not_an_error(monkeypatch):
     def missing(name, *args):
         raise records.RecordError(f"{name}: no such record")
 
-    for module in (estimates, vanishing_summary, robustness):
+    for module in (estimates, vanishing_summary, robustness, generality_reading):
         monkeypatch.setattr(module, "load_record", missing)
     read_anew(monkeypatch)
     for row in MEASURED:

@@ -81,9 +81,7 @@ def test_linear_programme_is_optimal_over_its_directions():
 
     x, y = random_inputs(0, count=1, n=6, d=4), random_inputs(1, count=1, n=6, d=4)[..., 0]
     net = initial_network(x, y, RELU, 30, rng())
-    fitted = TwoLayer(
-        torch.linalg.lstsq(net.features(x), y[..., None]).solution[..., 0], net.W, RELU
-    )
+    fitted = TwoLayer((torch.linalg.pinv(net.features(x)) @ y[..., None])[..., 0], net.W, RELU)
     finished = linear_programme(fitted, x, y)
     assert half_mse(finished, x, y) < 1e-24 and (finished.a != 0).sum() <= 6
     cost = orbit_terms(TwoLayer(torch.ones_like(net.a), net.W, RELU), x)[0].numpy()

@@ -100,6 +100,7 @@ AMENDMENTS = (
         "2026-11-28",
         "Rows on other networks and other data, and on a PAC-Bayes bound with a prior from half of "
         "the data, by plans of their own: all seven rulers of the first; of the five tests of the "
-        "second the bound and the bound given its empirical term, chosen with the results.",
+        "second the bound and the bound given its empirical term, chosen with the results, and the "
+        "mirror of the latter, which was not planned.",
     ),
 )
