@@ -263,7 +263,7 @@ def test_arms_that_are_none(fields, named):
 
 def test_the_study_refuses_another_plan(monkeypatch):
     config = interventions.InterventionsConfig()
-    interventions.check_plan(config)
+    interventions.check_plan(config, plan)
     with pytest.raises(ValueError, match="plan"):
         interventions.units(dataclasses.replace(config, plan="0" * 64))
     monkeypatch.setattr(plan, "fingerprint", lambda: "f" * 64)

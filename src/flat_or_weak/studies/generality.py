@@ -18,6 +18,7 @@ from torch import Tensor
 from flat_or_weak.studies import generality_plan as fixed
 from flat_or_weak.studies import pair_proxy
 from flat_or_weak.studies.convolutional import from_seed, train_modules
+from flat_or_weak.studies.frozen_plans import check_plan
 from flatness.curvature.modules import module_hessian_trace
 from flatness.curvature.parameter_noise import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.datasets.images import Split, load
@@ -110,19 +111,9 @@ class EmbeddedConfig(GeneralityConfig):
         return 42, 99 + split
 
 
-def check_plan(config: GeneralityConfig) -> None:
-    """Raises ValueError unless the plan in the code is the one that ``config`` names."""
-    if (config.plan, config.frozen) != (fixed.fingerprint(), fixed.FROZEN):
-        raise ValueError(
-            f"plan: the configuration names {config.plan[:12]} of {config.frozen}, here it is "
-            f"{fixed.fingerprint()[:12]} of {fixed.FROZEN}; what is recorded under one plan is "
-            "not continued or repeated under another"
-        )
-
-
 def units(config: GeneralityConfig) -> list[dict[str, Any]]:
     """One split of one setting at a time. Raises ValueError for another plan."""
-    check_plan(config)
+    check_plan(config, fixed)
     return [
         {"setting": setting.name, "split": split}
         for split in range(config.splits)

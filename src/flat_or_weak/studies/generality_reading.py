@@ -19,13 +19,14 @@ from flat_or_weak.rulebook import rules
 from flat_or_weak.studies import confounds
 from flat_or_weak.studies import generality_plan as plan
 from flat_or_weak.studies.confound_figures import WORDS as confound_words
-from flat_or_weak.studies.generality import IMAGES, TABLES
+from flat_or_weak.studies.generality import IMAGES, TABLES, GeneralityConfig
 from flatness.statistics.comparisons import Measured, measured_mean, measured_pooled
 from flatness.statistics.ranks import holm
 
 RECORDS = ("generality_images", "generality_tables")
 WIDTHS = {setting.name: setting.hidden[-1] for setting in (*IMAGES, *TABLES)}  # of the features
 SETTINGS = tuple(WIDTHS)
+PAIRS = 10 * GeneralityConfig().probes  # probes times classes
 SECONDARY: confounds.Family = (
     ("pair_proxy", ("effective_rank",)),
     ("effective_rank", ("pair_proxy",)),
@@ -60,10 +61,10 @@ def saturation(table: pd.DataFrame) -> pd.DataFrame:
     for name, part in table.groupby("setting"):
         values = part.groupby("split")["pair_proxy"]
         rows[str(name)] = {
-            "feasible": float(part["pair_proxy"].mean() / 1000),
+            "feasible": float(part["pair_proxy"].mean() / PAIRS),
             "fewest values": int(values.nunique().min()),
-            "all feasible": float((part["pair_proxy"] == 1000).mean()),
-            "read, feasible": float(part["read_proxy"].mean() / 1000),
+            "all feasible": float((part["pair_proxy"] == PAIRS).mean()),
+            "read, feasible": float(part["read_proxy"].mean() / PAIRS),
         }
     return pd.DataFrame.from_dict(rows, orient="index").reindex(
         [name for name in SETTINGS if name in rows]

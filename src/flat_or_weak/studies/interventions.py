@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flat_or_weak.studies import interventions_plan as fixed
 from flat_or_weak.studies import pair_proxy
+from flat_or_weak.studies.frozen_plans import check_plan
 from flat_or_weak.studies.interventions_training import Arm, Coordinates, Stopping, train_arm
 from flatness.curvature.parameter_noise import NoisyTraining, gaussian_kl, noise_at_error
 from flatness.curvature.trace import hessian_trace
@@ -94,21 +95,11 @@ class InterventionsConfig:
     frozen: str = fixed.FROZEN
 
 
-def check_plan(config: InterventionsConfig) -> None:
-    """Raises ValueError unless the plan in the code is the one that ``config`` names."""
-    if (config.plan, config.frozen) != (fixed.fingerprint(), fixed.FROZEN):
-        raise ValueError(
-            f"plan: the configuration names {config.plan[:12]} of {config.frozen}, here it is "
-            f"{fixed.fingerprint()[:12]} of {fixed.FROZEN}; what is recorded under one plan is "
-            "not continued or repeated under another"
-        )
-
-
 def units(config: InterventionsConfig) -> list[dict[str, Any]]:
     """A block of seeds of every split of one data set, all arms. Raises ValueError for another
     plan.
     """
-    check_plan(config)
+    check_plan(config, fixed)
     seeds = list(range(config.first_seed, config.first_seed + config.seeds))
     return [
         {"data": data, "seeds": seeds[i : i + config.block]}
@@ -149,7 +140,7 @@ def compute(
     """One row for each arm, split and seed of the unit. Training is in ``config.precision`` on the
     CPU, measurement in double precision.
     """
-    check_plan(config)
+    check_plan(config, fixed)
     training = getattr(torch, config.precision)
     loaded = [load_split(config, data, split, training) for split in range(config.splits)]
     points = [one for one, _ in loaded]
