@@ -67,6 +67,18 @@ def test_the_count_of_the_read_features_is_a_count_of_the_function():
         assert found[0].sum() < found[2].sum()
 
 
+def test_where_the_last_layer_has_full_rank_the_two_counts_are_one():
+    networks, x = problem(3, members=2, n=20)
+    labels = networks(x[:12]).argmax(-1).numpy()
+    for m in range(2):
+        features, weight = networks.features(x)[m : m + 1], networks.weights[-1][m : m + 1]
+        read = read_features(features, weight)[0].numpy()
+        one, other = (
+            pair_verdicts(f[:12], labels[m], f[12:], 4) for f in (read, features[0].numpy())
+        )
+        assert (one.verdict == other.verdict).all() and 0 < one.pair_proxy < one.verdict.size
+
+
 def test_a_layer_that_reads_nothing_leaves_zeros():
     features = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0)).double()
     same = torch.ones(1, 4, 3, dtype=torch.float64)  # all outputs alike
